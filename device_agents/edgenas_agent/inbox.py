@@ -1,0 +1,115 @@
+"""What the host sends, read in a thread of its own: a cancel or the end of the connection is seen at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+from collections import deque
+from typing import Any, BinaryIO, Callable, Deque, Dict, NamedTuple, Optional
+
+from .frames import FrameError, read_frame
+from .refusal import Refusal
+
+MAX_WAITING = 64
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+#: A host that takes nothing more cannot hold a closing agent longer than this.
+CLOSE_S = 5
+
+
+class Request(NamedTuple):
+    """One request; ``number`` counts them in order of arrival."""
+
+    number: int
+    header: Dict[str, Any]
+    body: bytes
+
+
+class Inbox:
+    """The requests that wait, and whether the host has cancelled them or gone.
+
+    Args:
+        stream: Where frames come from.
+        answer: Replies to a request at once: for cancels, and for requests that find the inbox full.
+    """
+
+    def __init__(self, stream: BinaryIO, answer: Callable[[Any, Dict[str, Any], Optional[Refusal]], None]) -> None:
+        self._stream = stream
+        self._answer = answer
+        self._waiting: Deque[Request] = deque()
+        self._space = threading.Condition()
+        self._cancelled = 0
+        self.closed = False
+        self.busy = False
+        self.error: Optional[FrameError] = None
+        self.wake, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
+
+    def start(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def next(self, idle_s: float) -> Optional[Request]:
+        """The next request; ``None`` once the host is gone or was silent for too long."""
+        while not self.closed:
+            with self._space:
+                if self._waiting:
+                    self._space.notify_all()
+                    return self._waiting.popleft()
+            ready, _, _ = select.select([self.wake], [], [], idle_s)
+            if not ready:
+                return None
+            os.read(self.wake, 4096)
+        return None
+
+    def stopped(self, number: int) -> bool:
+        """Whether a request shall end now."""
+        return self.closed or number < self._cancelled
+
+    def close(self) -> None:
+        """Ends what runs and what waits. May be called from a signal handler."""
+        self.closed = True
+        signal.alarm(CLOSE_S)
+        self._ring()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b"!")
+
+    def _read(self) -> None:
+        number = 0
+        try:
+            while not self.closed:
+                frame = read_frame(self._stream)
+                if frame is None:
+                    break
+                number += 1
+                if frame.header.get("op") == "cancel":
+                    self._cancelled = number
+                    self._ring()
+                    self._answer(frame.header.get("id"), {}, None)
+                else:
+                    self._add(Request(number, frame.header, frame.body))
+        except FrameError as error:
+            self.error = error
+        except OSError:
+            pass  # the connection broke, which is its end as well
+        finally:
+            self.close()
+
+    def _add(self, request: Request) -> None:
+        with self._space:
+            while self._full(request) and not self.closed:
+                if self.busy:
+                    # While a job runs this thread must go on reading, or it would miss the cancel.
+                    refusal = Refusal("bad_request", f"more than {MAX_WAITING} requests wait")
+                    self._answer(request.header.get("id"), {}, refusal)
+                    return
+                self._space.wait(0.2)
+            self._waiting.append(request)
+        self._ring()
+
+    def _full(self, request: Request) -> bool:
+        waiting_bytes = sum(len(waiting.body) for waiting in self._waiting) + len(request.body)
+        return len(self._waiting) >= MAX_WAITING or (bool(self._waiting) and waiting_bytes > MAX_WAITING_BYTES)

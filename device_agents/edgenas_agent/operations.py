@@ -1,0 +1,247 @@
+"""What a host can ask of an agent: one function for each operation, registered by name."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from . import board, conditions, runtimes
+from .cache import Cache, Upload, check_hash
+from .folders import Folders
+from .frames import FrameError, unpack_tensors
+from .inbox import Inbox, Request
+from .jobs import Jobs
+from .refusal import Refusal
+from .releases import Releases
+from .timing import Protocol
+
+Answer = Tuple[Dict[str, Any], bytes]
+#: ``None`` is for pieces of an upload, which are answered only at their end.
+Operation = Callable[["Desk", Request], Optional[Answer]]
+OPERATIONS: Dict[str, Operation] = {}
+
+MAX_CHUNK = 1024 * 1024
+PROBE_S = 120.0
+MAX_DEADLINE_S = 86400.0
+
+
+def operation(name: str) -> Callable[[Operation], Operation]:
+    """Adds an operation."""
+
+    def add(function: Operation) -> Operation:
+        OPERATIONS[name] = function
+        return function
+
+    return add
+
+
+class Desk:
+    """What the operations work with.
+
+    Args:
+        folders: The agent's own.
+        inbox: Says whether a request is cancelled.
+        runtime_modules: Modules that register further runtimes.
+        report: Sends a progress event for a request's id.
+    """
+
+    def __init__(
+        self,
+        folders: Folders,
+        inbox: Inbox,
+        runtime_modules: Sequence[str],
+        report: Callable[[Any, str, int, float], None],
+    ) -> None:
+        self.cache = Cache(folders)
+        self.releases = Releases(folders, self.cache)
+        self.board = board.read()
+        self.upload: Optional[Upload] = None
+        self.upload_id: Any = None
+        self._inbox = inbox
+        self._jobs = Jobs(folders, runtime_modules, inbox.wake)
+        self._report = report
+
+    def do(self, request: Request) -> Optional[Answer]:
+        """Carries out a request.
+
+        Raises:
+            Refusal: It has no result.
+        """
+        name = request.header.get("op")
+        if not isinstance(name, str) or name not in OPERATIONS:
+            raise Refusal("unknown_op", f"{str(name)[:80]!r} is none of {', '.join(sorted(OPERATIONS))}, cancel, bye")
+        if self._inbox.stopped(request.number):
+            raise Refusal("cancelled", "the host cancelled this request")
+        return OPERATIONS[name](self, request)
+
+    def run(self, request: Request, job: Dict[str, Any], deadline_s: float, artifact: Optional[Path] = None) -> Answer:
+        """Lets a worker do a job on behalf of a request."""
+        self._inbox.busy = True
+        try:
+            return self._jobs.run(
+                job,
+                request.body,
+                deadline_s,
+                lambda phase, samples, elapsed_s: self._report(request.header["id"], phase, samples, elapsed_s),
+                lambda: self._inbox.stopped(request.number),
+                artifact,
+            )
+        finally:
+            self._inbox.busy = False
+
+    def close_upload(self) -> None:
+        if self.upload is not None:
+            self.upload.close()
+            self.upload = None
+
+
+@operation("probe")
+def probe(desk: Desk, request: Request) -> Answer:
+    found: List[Dict[str, Any]] = []
+    missing: Dict[str, str] = {}
+    for name in runtimes.names():
+        try:
+            result, _ = desk.run(request, {"op": "probe", "runtime": name}, PROBE_S)
+            found.append({"name": name, **result})
+        except Refusal as refusal:
+            if refusal.kind == "cancelled":
+                raise
+            missing[name] = refusal.message
+    return {
+        "board": desk.board,
+        "runtimes": found,
+        "missing_runtimes": missing,
+        "conditions": conditions.read(_field(request, "family", dict, {})),
+        "disk": {"free_bytes": desk.cache.free_bytes()},
+        "python": platform.python_version(),
+    }, b""
+
+
+@operation("has")
+def has(desk: Desk, request: Request) -> Answer:
+    return {"missing": desk.cache.missing(_field(request, "sha256", list))}, b""
+
+
+@operation("put")
+def put(desk: Desk, request: Request) -> Optional[Answer]:
+    name, last = request.header["id"], _field(request, "last", bool)
+    if desk.upload_id != name:
+        desk.close_upload()
+        desk.upload_id = name
+        sha256, size = check_hash(request.header.get("sha256")), _field(request, "size", int)
+        desk.upload = desk.cache.upload(sha256, _field(request, "suffix", str), size)
+    if desk.upload is None:
+        return None  # a later piece of an upload that has been refused already
+    try:
+        if len(request.body) > MAX_CHUNK:
+            raise Refusal("bad_request", f"a piece has at most {MAX_CHUNK} bytes")
+        desk.upload.write(request.body)
+        if not last:
+            return None
+        desk.upload.finish()
+        desk.upload = None
+    except Exception:
+        desk.close_upload()
+        raise
+    return {"sha256": request.header["sha256"]}, b""
+
+
+@operation("measure")
+def measure(desk: Desk, request: Request) -> Answer:
+    job, deadline_s, artifact = _job(desk, request)
+    job["protocol"] = Protocol.from_dict(_field(request, "protocol", dict))._asdict()
+    job["provider"] = _field(request, "provider", str, "")
+    job["family"] = _field(request, "family", dict, {})
+    result, body = desk.run(request, job, deadline_s, artifact)
+    return {"measurement": {**result, "board": desk.board}}, body
+
+
+@operation("infer")
+def infer(desk: Desk, request: Request) -> Answer:
+    job, deadline_s, artifact = _job(desk, request)
+    job["threads"] = _field(request, "threads", int, 1)
+    job["provider"] = _field(request, "provider", str, "")
+    job["labels"] = _field(request, "labels", list, None)
+    if not 1 <= job["threads"] <= 256:
+        raise Refusal("bad_request", "threads must be between 1 and 256")
+    if any(type(label) is not int for label in job["labels"] or ()):
+        raise Refusal("bad_request", "labels must be whole numbers")
+    return desk.run(request, job, deadline_s, artifact)
+
+
+@operation("stage")
+def stage(desk: Desk, request: Request) -> Answer:
+    path = desk.releases.stage(
+        *_release(request), _field(request, "manifest", dict, {}), _field(request, "files", dict)
+    )  # fmt: skip
+    return {"path": str(path)}, b""
+
+
+@operation("activate")
+def activate(desk: Desk, request: Request) -> Answer:
+    name, version = _release(request)
+    return {"version": version, "previous": desk.releases.activate(name, version)}, b""
+
+
+@operation("releases")
+def releases(desk: Desk, request: Request) -> Answer:
+    return {"releases": desk.releases.list(_field(request, "name", str, ""))}, b""
+
+
+@operation("rollback")
+def rollback(desk: Desk, request: Request) -> Answer:
+    return {"version": desk.releases.rollback(_field(request, "name", str))}, b""
+
+
+@operation("drop")
+def drop(desk: Desk, request: Request) -> Answer:
+    desk.releases.drop(*_release(request))
+    return {}, b""
+
+
+@operation("clean")
+def clean(desk: Desk, request: Request) -> Answer:
+    desk.close_upload()
+    return {"freed_bytes": desk.cache.clear()}, b""
+
+
+def _release(request: Request) -> Tuple[str, str]:
+    return _field(request, "name", str), _field(request, "version", str)
+
+
+def _job(desk: Desk, request: Request) -> Tuple[Dict[str, Any], float, Path]:
+    """What measuring and inferring have in common."""
+    deadline_s = float(_field(request, "deadline_s", (int, float), 600.0))
+    if not (math.isfinite(deadline_s) and 0 < deadline_s <= MAX_DEADLINE_S):
+        raise Refusal("bad_request", f"deadline_s must be above 0 and at most {MAX_DEADLINE_S:g}")
+    suffix = _field(request, "suffix", str)
+    name, runtime = runtimes.find(_field(request, "runtime", str, ""), suffix)
+    if suffix not in runtime.suffixes:
+        raise Refusal("bad_request", f"{name} loads {', '.join(runtime.suffixes)}, not {suffix[:20]!r}")
+    inputs = _field(request, "inputs", list)
+    try:
+        unpack_tensors(inputs, request.body)
+    except FrameError as error:
+        raise Refusal("input_mismatch", f"inputs: {error}") from error
+    artifact = desk.cache.checked(check_hash(request.header.get("artifact")))
+    return {"op": request.header["op"], "runtime": name, "suffix": suffix, "inputs": inputs}, deadline_s, artifact
+
+
+_REQUIRED: Any = object()
+
+
+def _field(request: Request, name: str, kind: Any, default: Any = _REQUIRED) -> Any:
+    """A field of the wanted kind.
+
+    Raises:
+        Refusal: ``bad_request`` names the field.
+    """
+    header: Mapping[str, Any] = request.header
+    value = header.get(name)
+    if value is None and default is not _REQUIRED:
+        return default
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise Refusal("bad_request", f"{request.header.get('op')}: the field {name} is missing or of the wrong kind")
+    return value

@@ -1,0 +1,32 @@
+"""``edgenas doctor``: what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import click
+
+from edgenas.cli import output
+from edgenas.cli.session import workspace
+
+
+@click.command(help="Say what is missing on this computer, or on TARGET, and the command that mends it.")
+@click.argument("target", required=False)
+@output.json_option
+@click.pass_context
+def command(ctx: click.Context, target: str | None, as_json: bool) -> int:
+    from edgenas.lab import doctor
+
+    space = workspace()
+    checks = doctor(space.target(target) if target else None, home=space.home)
+    if as_json:
+        output.emit_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "fix": c.fix} for c in checks])
+    else:
+        for item in checks:
+            mark = click.style("ok  ", fg="green") if item.ok else click.style("FAIL", fg="red", bold=True)
+            click.echo(f"{mark}  {output.clean(item.name):<18} {output.clean(item.detail)}")
+            if not item.ok and item.fix:
+                click.echo(f"      {'':<18} fix: {click.style(output.clean(item.fix), bold=True)}")
+    faults = sum(not item.ok for item in checks)
+    if faults:
+        output.note(f"{faults} of {len(checks)} checks failed.")
+        return 1
+    return 0

@@ -1,0 +1,202 @@
+"""``edgenas search``: run, resume and show studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgenas.cli import output
+from edgenas.cli.session import workspace
+
+if TYPE_CHECKING:
+    from edgenas.search import Evaluation, SearchResult
+
+
+@click.group(help="Run, resume and show studies.")
+def command() -> None:
+    pass
+
+
+@command.command("run")
+@click.argument("name")
+@click.option("--supernet", "checkpoint", required=True, type=click.Path(path_type=Path), help="Trained checkpoint.")
+@click.option("--objective", "-o", "objectives", multiple=True, required=True, help='Such as "accuracy max".')
+@click.option("--constraint", "-c", "constraints", multiple=True, help='Such as "latency_ms@pi4<=30".')
+@click.option("--data", default="", help="Data set.  [default: what the super-network was trained on]")
+@click.option("--tactic", default="linas", show_default=True, help="See `edgenas search tactics`.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Option of the tactic.")
+@click.option("--budget", default=100, show_default=True, type=click.IntRange(min=1), help="Candidates to evaluate.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--batch", type=click.IntRange(min=1), help="Candidates proposed together.  [default: the tactic's]")
+@click.option("--protocol", "protocol_name", default="standard", show_default=True, help="quick, standard or rigorous.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Of the runtime on a board.")
+@output.json_option
+def run(
+    name: str, checkpoint: Path, objectives: tuple[str, ...], constraints: tuple[str, ...], data: str, tactic: str,
+    options: tuple[str, ...], budget: int, seed: int, batch: int | None, protocol_name: str, threads: int,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Search for the best sub-networks, measuring candidates on boards, under the name NAME."""
+    from edgenas.cli.progress import StudyProgress
+    from edgenas.lab import protocol
+    from edgenas.pipeline.studies import StudyPlan, start_study
+
+    plan = StudyPlan(
+        name, checkpoint, objectives, constraints, data, tactic, _options(options), budget, seed, batch,
+        protocol(protocol_name, threads=threads),
+    )  # fmt: skip
+    with StudyProgress(name) as progress:
+        result = start_study(workspace(), plan, progress.watch)
+    return _conclude(result, as_json)
+
+
+@command.command("resume")
+@click.argument("study")
+@click.option("--budget", type=click.IntRange(min=1), help="Candidates in all.  [default: as before]")
+@output.json_option
+def resume(study: str, budget: int | None, as_json: bool) -> int:
+    """Go on with a study that was stopped or killed, with the same next candidates."""
+    from edgenas.cli.progress import StudyProgress
+    from edgenas.pipeline.studies import resume_study
+
+    with StudyProgress(study) as progress:
+        result = resume_study(workspace(), study, budget=budget, watch=progress.watch)
+    return _conclude(result, as_json)
+
+
+@command.command("list")
+@output.json_option
+def list_studies(as_json: bool) -> None:
+    """List the studies."""
+    studies = workspace().store.studies()
+    if as_json:
+        output.emit_json(
+            [{"name": s.name, "state": s.state, "counts": dict(s.counts), "created": s.created_at} for s in studies]
+        )
+        return
+    if not studies:
+        output.note("No studies yet. Start one: `edgenas search run NAME --supernet FILE --objective ...`.")
+        return
+    rows = [
+        (s.name, "interrupted" if s.state == "running" and s.holder is None else s.state, s.counts["done"],
+         s.counts["failed"], s.spec.get("budget", ""), s.spec.get("tactic", ""), s.created_at[:16])
+        for s in studies
+    ]  # fmt: skip
+    output.table(rows, ["study", "state", "done #", "failed #", "budget #", "tactic", "begun (UTC)"])
+
+
+@command.command("show")
+@click.argument("study")
+@click.option("--all", "show_all", is_flag=True, help="All candidates, not only the front.")
+@click.option("--failures", is_flag=True, help="The candidates that failed, and why.")
+@output.json_option
+def show(study: str, show_all: bool, failures: bool, as_json: bool) -> None:
+    """Show the front of a study."""
+    from edgenas.search import Study
+
+    result = Study.open(workspace().store, study).result()
+    chosen = result.failures if failures else result.evaluations if show_all else result.front
+    if as_json:
+        output.emit_json([_as_dict(evaluation) for evaluation in chosen])
+        return
+    if failures:
+        rows = [(e.index, e.error.kind, e.error.blame, e.error.message) for e in chosen if e.error]
+        output.table(rows, ["#", "failure", "blame", "message"])
+        return
+    _print_table(result, chosen)
+    if result.nearest_message:
+        output.note(result.nearest_message)
+
+
+@command.command("tactics")
+@output.json_option
+def list_tactics(as_json: bool) -> None:
+    """List the search tactics and their options."""
+    from edgenas.search import tactic_options, tactics
+
+    found = {name: tactic_options(name) for name in tactics()}
+    if as_json:
+        output.emit_json(found)
+        return
+    rows = [(name, ", ".join(f"{k}={v}" for k, v in given.items()) or "-") for name, given in found.items()]
+    output.table(rows, ["tactic", "options and their defaults"])
+
+
+def _options(given: tuple[str, ...]) -> dict[str, Any]:
+    """``NAME=VALUE`` pairs; numbers as numbers."""
+    parsed: dict[str, Any] = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise click.UsageError(f"--option {item}: write NAME=VALUE.")
+        for kind in (int, float):
+            try:
+                parsed[name] = kind(text)
+                break
+            except ValueError:
+                parsed[name] = text
+    return parsed
+
+
+def _conclude(result: SearchResult, as_json: bool) -> int:
+    """Say what came out; the exit code of the command."""
+    if as_json:
+        output.emit_json([_as_dict(evaluation) for evaluation in result.front])
+    else:
+        _print_table(result, result.front)
+    if result.interrupted:
+        output.note(f"Stopped and saved. Go on: `edgenas search resume {result.study}`.")
+        return 130
+    failed = f", {len(result.failures)} failed" if result.failures else ""
+    output.note(
+        f"{len(result.done)} candidates evaluated{failed}, {len(result.front)} on the front. "
+        f"Next: `edgenas report {result.study}` or `edgenas deploy {result.study} --pick ... --to TARGET`."
+    )
+    if result.nearest_message:
+        output.error(result.nearest_message, "Relax the constraint, or resume with a larger --budget.")
+        return 1
+    return 0
+
+
+def _print_table(result: SearchResult, chosen: Any) -> None:
+    from edgenas.cli.quantities import column, show_value
+
+    names = list(dict.fromkeys([*(o.name for o in result.objectives), *(c.name for c in result.constraints)]))
+    rows = [
+        (e.index, *(show_value(name, e.values.get(name)) for name in names), _verdicts(e), compact(e.config))
+        for e in chosen
+    ]
+    output.table(rows, ["#", *(column(name) for name in names), "verdict", "configuration"])
+
+
+def _verdicts(evaluation: Evaluation) -> str:
+    if evaluation.error:
+        return evaluation.error.kind
+    verdicts = evaluation.details.get("verdicts", {})
+    return ", ".join(dict.fromkeys(verdicts.values())) or evaluation.state
+
+
+def compact(config: Any) -> str:
+    """A configuration in one short line: ``ks 3,5,3 e 4,4,6 d 2,3 r 16``."""
+    import re
+
+    groups: dict[str, list[str]] = {}
+    for name, value in config.items():
+        groups.setdefault(re.sub(r"\d+$", "", name), []).append(str(value))
+    return " ".join(f"{name} {','.join(values)}" for name, values in groups.items())
+
+
+def _as_dict(evaluation: Evaluation) -> dict[str, Any]:
+    failure = evaluation.error
+    return {
+        "index": evaluation.index,
+        "state": evaluation.state,
+        "config": dict(evaluation.config),
+        "values": dict(evaluation.values),
+        "reason": evaluation.reason,
+        "details": dict(evaluation.details),
+        "failure": None if failure is None else {"kind": failure.kind, "blame": failure.blame,
+                                                 "message": failure.message, "hint": failure.hint},
+    }  # fmt: skip

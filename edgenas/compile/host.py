@@ -1,0 +1,75 @@
+"""Runs artifacts on this computer, to check them and to have outputs that a board's can be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from edgenas.compile.artifact import Array, Artifact
+from edgenas.errors import CompileError, HostError, UsageError
+
+
+def host_outputs(artifact: Artifact, inputs: Sequence[Array]) -> list[Array]:
+    """What an artifact computes on this computer: one thread, all optimisations.
+
+    Args:
+        artifact: Its file has to be there.
+        inputs: One array for each of the artifact's inputs, of exactly its type and shape.
+
+    Returns:
+        One array for each of the artifact's outputs.
+
+    Raises:
+        UsageError: The inputs do not match the artifact's signature.
+        HostError: The artifact's file cannot be read.
+        CompileError: The runtime refuses the artifact.
+    """
+    # Imported here: the formats' files import this module for their runners.
+    from edgenas.compile.formats import format_named
+
+    if len(inputs) != len(artifact.inputs):
+        raise UsageError(f"The artifact takes {len(artifact.inputs)} inputs, not {len(inputs)}.")
+    feed: dict[str, Array] = {}
+    for spec, array in zip(artifact.inputs, inputs, strict=True):
+        if array.dtype != np.dtype(spec.dtype) or array.shape != spec.shape:
+            raise UsageError(
+                f"The input {spec.name} is {array.dtype} {array.shape}; the artifact takes {spec.dtype} {spec.shape}."
+            )
+        feed[spec.name] = array
+    try:
+        data = artifact.path.read_bytes()
+    except OSError as error:
+        raise HostError(f"The artifact {artifact.path} cannot be read: {error.strerror}.") from error
+    return format_named(artifact.format).run(data, feed, [spec.name for spec in artifact.outputs])
+
+
+def run_onnx(data: bytes, feed: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+    """Run the bytes of an ONNX model in onnxruntime on one CPU thread with all graph optimisations.
+
+    Raises:
+        CompileError: onnxruntime refuses the model or fails on it.
+    """
+    runtime = _onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # Anything less measures another program: without the NCHWc layout, convolutions take twice as long.
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    try:
+        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        results = session.run(list(outputs), dict(feed))
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CompileError(f"onnxruntime on this computer refuses the artifact: {lines[0]}") from error
+    return [np.asarray(result) for result in results]
+
+
+@cache
+def _onnxruntime() -> Any:
+    import onnxruntime
+
+    return onnxruntime

@@ -1,0 +1,485 @@
+"""The client of the agent: what a host can ask of a board, with every answer checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from edgenas_agent import runtimes
+from edgenas_agent.frames import MAX_BODY, Frame, FrameError, pack_tensors, unpack_tensors
+from edgenas_agent.refusal import Refusal
+
+from edgenas.compile.artifact import Artifact, TensorSpec
+from edgenas.errors import HostError, OutputMismatch, UsageError
+from edgenas.lab import answers, failures
+from edgenas.lab.board_families import BoardFamily, family
+from edgenas.lab.install import Installed, install
+from edgenas.lab.measurement import Board, Measurement, Protocol, RuntimeBuild
+from edgenas.lab.session import SHORT_S, SILENCE_S, OnProgress, Session
+from edgenas.lab.targets import Target
+from edgenas.lab.transport import Transport, open_transport
+from edgenas.lab.verdicts import verdict
+
+Array = npt.NDArray[Any]
+
+CHUNK = 1024 * 1024
+#: The agent keeps the deadline; the host waits so much longer before it stops believing in it.
+GRACE_S = 10.0
+#: Reading a model and its runtime from a slow memory card.
+LOAD_S = 120.0
+SEND_S = 600.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a board is and has.
+
+    Attributes:
+        board: Its description.
+        runtimes: Installed ones; the provider is the one that is taken where none is asked for.
+        missing_runtimes: Name to reason.
+        conditions: As the agent read them.
+        free_bytes: On the disk of the agent's folder.
+        python: Version of the agent's interpreter.
+    """
+
+    board: Board
+    runtimes: tuple[RuntimeBuild, ...]
+    missing_runtimes: Mapping[str, str]
+    conditions: Mapping[str, Any]
+    free_bytes: int
+    python: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+def runtime_for(target: Target, format: str, probe: Mapping[str, Any]) -> RuntimeBuild | None:
+    """What would run an artifact of a format on a board, by a probe that was kept as :meth:`Probe.to_dict`.
+
+    Returns:
+        ``None`` where the board has no runtime for it.
+    """
+    try:
+        name, _ = runtimes.find(target.runtime, f".{format}")
+    except Refusal:
+        return None
+    found = (RuntimeBuild(**build) for build in probe.get("runtimes", []))
+    return next((build for build in found if build.name == name), None)
+
+
+def connect(target: Target, *, home: Path, on_event: Callable[[str], None] | None = None) -> AgentClient:
+    """Reach a board, install the agent where it is not there yet, and start it.
+
+    Args:
+        target: The board.
+        home: edgenas's own folder (known_hosts; the folders of local boards).
+        on_event: Told in one line what is being done.
+
+    Raises:
+        LinkError: The board cannot be reached.
+        TrustError: Host key or log-in.
+        DeviceError: No usable Python, a full disk, an agent that does not start.
+        TargetError: The target's description is wrong.
+    """
+    tell = on_event or (lambda text: None)
+    kind = family(target.family)
+    transport = open_transport(target, home.expanduser())
+    try:
+        tell(f"Connected to {target.name}.")
+        installed = install(transport, target, kind, home)
+        if installed.sent_bytes:
+            tell(f"Installed the agent on {target.name} ({installed.sent_bytes} bytes).")
+        session = Session(transport.open(installed.command), target.name, installed.sha256)
+        tell(f"The agent on {target.name} runs under Python {session.hello.python}.")
+    except BaseException:
+        transport.close()
+        raise
+    return AgentClient(target, kind, transport, session, installed)
+
+
+class AgentClient:
+    """A running agent on a board. Use it as a context manager; one thread at a time.
+
+    After a ``LinkError`` or ``AgentFailed`` it is of no more use: connect again.
+    """
+
+    def __init__(
+        self, target: Target, kind: BoardFamily, transport: Transport, session: Session, installed: Installed
+    ) -> None:
+        self.target = target
+        self.family = kind
+        self.installed = installed
+        self._transport = transport
+        self._session = session
+        self._there: set[str] = set()
+
+    def __enter__(self) -> AgentClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def hello(self) -> answers.Hello:
+        """What the agent said of itself at the start."""
+        return self._session.hello
+
+    def close(self) -> None:
+        """End the agent and the connection. Safe to call twice."""
+        self._session.close()
+        self._transport.close()
+
+    def probe(self) -> Probe:
+        """What the board is and has."""
+        frame = self._ask("probe", {"family": self.family.for_agent()}, "probe", timeout_s=2 * SHORT_S)
+        said = self._session.parse(answers.ProbeAnswer, frame.header)
+        return Probe(
+            board=Board(**said.board.model_dump()),
+            runtimes=tuple(RuntimeBuild(r.name, r.version, (r.providers or [""])[0]) for r in said.runtimes),
+            missing_runtimes=said.missing_runtimes,
+            conditions=said.conditions,
+            free_bytes=said.disk.free_bytes,
+            python=said.python,
+        )
+
+    def send(self, artifact: Artifact | Path) -> str:
+        """Put a file on the board where it is not there yet; its SHA-256.
+
+        Raises:
+            HostError: The file cannot be read, or its bytes are no longer those that the artifact names.
+            DeviceDiskFull: There is no room; nothing is left behind.
+            TransferCorrupt: Twice something else arrived than was sent.
+        """
+        path = artifact.path if isinstance(artifact, Artifact) else artifact
+        sha256, size = _digest(path)
+        if isinstance(artifact, Artifact) and sha256 != artifact.sha256:
+            raise HostError(f"{path} has been changed since it was compiled.", hint="Delete it and compile again.")
+        if sha256 in self._there:
+            return sha256
+        frame = self._ask("has", {"sha256": [sha256]}, _short(sha256))
+        if sha256 in self._session.parse(answers.HasAnswer, frame.header).missing:
+            try:
+                self._put(path, sha256, size)
+            except failures.Refused as refused:
+                if refused.kind != "digest_mismatch":
+                    raise failures.failure(refused, self.target.name, _short(sha256)) from refused
+                try:
+                    self._put(path, sha256, size)
+                except failures.Refused as again:
+                    raise failures.failure(again, self.target.name, _short(sha256)) from again
+        self._there.add(sha256)
+        return sha256
+
+    def measure(
+        self,
+        artifact: Artifact,
+        inputs: Sequence[Array],
+        protocol: Protocol,
+        runtime: str = "",
+        deadline_s: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> tuple[Measurement, list[Array]]:
+        """Time an artifact on the board.
+
+        Args:
+            artifact: Sent first where it is not there.
+            inputs: One array for each of the artifact's inputs.
+            protocol: How to time.
+            runtime: Empty takes the target's, else the one for the artifact's format.
+            deadline_s: The agent kills the measurement after it; the default allows for the protocol and loading.
+            on_progress: Told at least once a second.
+
+        Returns:
+            The measurement, and the outputs for the inputs.
+
+        Raises:
+            CandidateError: The artifact could not be loaded, crashed, hung, or gave numbers that are not finite.
+            DeviceError: The board or its agent is at fault.
+            LinkError: The link is.
+        """
+        specs, body = _pack(artifact, artifact.inputs, inputs)
+        limit_s = deadline_s or LOAD_S + 1.5 * (protocol.warmup_max_s + protocol.max_s)
+        fields = {
+            "protocol": protocol.to_dict(), "inputs": specs, "family": self.family.for_agent(), "deadline_s": limit_s,
+        }  # fmt: skip
+        frame = self._run("measure", artifact, runtime, fields, body, limit_s, on_progress)
+        said = self._session.parse(answers.MeasureReply, frame.header).measurement
+        if hashlib.sha256(frame.body).hexdigest() != said.output_sha256:
+            self._session.give_up("the outputs do not have the hash that the agent gives them")
+        outputs = self._unpack(artifact, said.outputs, frame.body, count=None)
+        conditions = said.conditions.model_dump()
+        judged = verdict(said.samples_ns, said.block_sizes, said.block_cpu_ns, protocol, conditions)
+        measurement = Measurement(
+            artifact_sha256=artifact.sha256,
+            target=self.target.name,
+            board=Board(**said.board.model_dump()),
+            runtime=RuntimeBuild(said.runtime.name, said.runtime.version, said.runtime.provider),
+            protocol=protocol,
+            samples_ns=tuple(said.samples_ns),
+            block_sizes=tuple(said.block_sizes),
+            block_cpu_ns=tuple(said.block_cpu_ns),
+            warmup_runs=said.warmup_runs,
+            load_ms=said.load_ns / 1e6,
+            peak_memory_bytes=said.peak_memory_bytes,
+            output_sha256=said.output_sha256,
+            stop_reason=said.stop_reason,
+            conditions=conditions,
+            agent_sha256=self.installed.sha256,
+            latency_ms=judged.latency_ms,
+            latency_low_ms=judged.low,
+            latency_high_ms=judged.high,
+            verdict=judged.name,
+            evidence=judged.evidence,
+        )
+        return measurement, outputs
+
+    def infer(
+        self,
+        artifact: Artifact,
+        inputs: Sequence[Array],
+        labels: Sequence[int] | None = None,
+        runtime: str = "",
+        threads: int = 1,
+        deadline_s: float = 600.0,
+        on_progress: OnProgress | None = None,
+    ) -> tuple[list[Array], int | None]:
+        """Run many samples through an artifact on the board.
+
+        Args:
+            artifact: Sent first where it is not there.
+            inputs: For each input the samples stacked along the first dimension, a multiple of the artifact's batch.
+            labels: The right class of each sample.
+            runtime: As for :meth:`measure`.
+            threads: Of the runtime inside one inference.
+            deadline_s: For each request; many samples take several.
+            on_progress: Told at least once a second.
+
+        Returns:
+            The outputs, stacked in the same way, and how many samples the board itself found right (``None`` without
+            labels).
+        """
+        count = _stack_length(artifact, inputs, labels)
+        step = _samples_per_request(artifact, count)
+        collected: list[list[Array]] = []
+        correct = 0
+        for start in range(0, count, step):
+            part = [array[start : start + step] for array in inputs]
+            size = len(part[0])
+            wanted = [TensorSpec(s.name, s.dtype, (size, *s.shape[1:])) for s in artifact.inputs]
+            specs, body = _pack(artifact, wanted, part)
+            fields: dict[str, Any] = {"threads": threads, "inputs": specs, "deadline_s": deadline_s}
+            if labels is not None:
+                fields["labels"] = [int(label) for label in labels[start : start + step]]
+            frame = self._run("infer", artifact, runtime, fields, body, deadline_s, on_progress)
+            said = self._session.parse(answers.InferReply, frame.header)
+            collected.append(self._unpack(artifact, said.outputs, frame.body, count=size))
+            if labels is not None:
+                if said.correct is None or said.correct > size:
+                    self._session.give_up("the number of correct samples is missing or cannot be true")
+                correct += said.correct
+        outputs = [np.concatenate(parts) for parts in zip(*collected, strict=True)]
+        return outputs, correct if labels is not None else None
+
+    def stage(
+        self, name: str, version: str, manifest: Mapping[str, Any], files: Mapping[str, Artifact | Path | str]
+    ) -> str:
+        """Lay a release down beside the others without making it active; its folder on the board.
+
+        Args:
+            name: Of what is deployed.
+            version: Of this release.
+            manifest: Kept beside the files as JSON.
+            files: Name in the release to the file here, which is sent where it is not there, or to the SHA-256 of one
+                that was sent.
+        """
+        hashes = {file: source if isinstance(source, str) else self.send(source) for file, source in files.items()}
+        fields = {"name": name, "version": version, "manifest": dict(manifest), "files": hashes}
+        frame = self._ask("stage", fields, f"release {name} {version}")
+        return self._session.parse(answers.StageReply, frame.header).path
+
+    def activate(self, name: str, version: str) -> None:
+        """Make a staged release the active one, in one step."""
+        self._ask("activate", {"name": name, "version": version}, f"release {name} {version}")
+
+    def rollback(self, name: str) -> str:
+        """Make the version active again that was active before; its name.
+
+        Raises:
+            ReleaseError: There is none.
+        """
+        frame = self._ask("rollback", {"name": name}, f"release {name}")
+        return self._session.parse(answers.RollbackReply, frame.header).version
+
+    def releases(self, name: str = "") -> list[dict[str, Any]]:
+        """The releases on the board, of one name or of all: ``name``, ``version``, ``active``, ``manifest`` each."""
+        frame = self._ask("releases", {"name": name} if name else {}, f"release {name}".strip())
+        return [r.model_dump() for r in self._session.parse(answers.ReleasesReply, frame.header).releases]
+
+    def drop(self, name: str, version: str) -> None:
+        """Remove a release that is not active."""
+        self._ask("drop", {"name": name, "version": version}, f"release {name} {version}")
+
+    def clean(self) -> int:
+        """Remove the agent's cached artifacts and left-over temporary files; how many bytes that freed."""
+        frame = self._ask("clean", {}, "clean")
+        self._there.clear()
+        return self._session.parse(answers.CleanReply, frame.header).freed_bytes
+
+    def _put(self, path: Path, sha256: str, size: int) -> None:
+        number: int | None = None
+        sent = 0
+        with _open(path) as stream:
+            while sent < size:
+                chunk = stream.read(CHUNK)
+                sent += len(chunk)
+                last = sent >= size or not chunk
+                fields = {"sha256": sha256, "size": size, "last": last, "suffix": path.suffix}
+                number = self._session.begin("put", fields, chunk, number)
+                self._session.poll(number)  # a board that is full says so at the first part
+                if last:
+                    self._session.finish(number, timeout_s=SEND_S, silence_s=SEND_S / 4)
+                    return
+        raise HostError(f"{path} is empty.", hint="Compile it again.")
+
+    def _run(
+        self,
+        op: str,
+        artifact: Artifact,
+        runtime: str,
+        fields: Mapping[str, Any],
+        body: bytes,
+        deadline_s: float,
+        on_progress: OnProgress | None,
+    ) -> Frame:
+        everything = {
+            "artifact": artifact.sha256,
+            "suffix": artifact.path.suffix,
+            "runtime": runtime or self.target.runtime,
+            **fields,
+        }
+        for attempt in (1, 2):
+            self.send(artifact)
+            try:
+                return self._session.request(
+                    op,
+                    everything,
+                    body,
+                    timeout_s=deadline_s + GRACE_S,
+                    silence_s=SILENCE_S,
+                    on_progress=on_progress,
+                )
+            except failures.Refused as refused:
+                # Another host may have made room on the board in between.
+                if refused.kind == "missing_artifact" and attempt == 1:
+                    self._there.discard(artifact.sha256)
+                    continue
+                raise failures.failure(refused, self.target.name, _short(artifact.sha256)) from refused
+        raise AssertionError("the second attempt returns or raises")
+
+    def _ask(self, op: str, fields: Mapping[str, Any], subject: str, timeout_s: float = SHORT_S) -> Frame:
+        try:
+            return self._session.request(op, fields, timeout_s=timeout_s)
+        except failures.Refused as refused:
+            raise failures.failure(refused, self.target.name, subject) from refused
+
+    def _unpack(
+        self, artifact: Artifact, specs: Sequence[Mapping[str, Any]], body: bytes, count: int | None
+    ) -> list[Array]:
+        """Arrays from a body. ``count`` samples are stacked in each, or, without, a single run's outputs."""
+        try:
+            tensors = unpack_tensors(specs, body)
+        except FrameError as error:
+            self._session.give_up(f"the outputs do not fit their description: {error}")
+        arrays = [
+            np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).reshape(shape) for _, dtype, shape, data in tensors
+        ]
+        batch = artifact.inputs[0].shape[0] if artifact.inputs and artifact.inputs[0].shape else 1
+        wanted = [(s.dtype, s.shape if count is None else _stacked(s.shape, batch, count)) for s in artifact.outputs]
+        got = [(dtype, shape) for _, dtype, shape, _ in tensors]
+        if artifact.outputs and got != wanted:
+            raise OutputMismatch(
+                f"{self.target.name}, {_short(artifact.sha256)}: the outputs are {_describe(got)}, "
+                f"but the artifact promises {_describe(wanted)}."
+            )
+        return arrays
+
+
+def _stacked(shape: tuple[int, ...], batch: int, count: int) -> tuple[int, ...]:
+    return (count, *shape[1:]) if shape and shape[0] == batch else (count // batch, *shape)
+
+
+def _describe(outputs: Sequence[tuple[str, tuple[int, ...]]]) -> str:
+    return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in outputs) or "nothing"
+
+
+def _pack(
+    artifact: Artifact, specs: Sequence[TensorSpec], arrays: Sequence[Array]
+) -> tuple[list[dict[str, Any]], bytes]:
+    if len(arrays) != len(specs):
+        raise UsageError(f"{_short(artifact.sha256)} takes {len(specs)} inputs, but was given {len(arrays)}.")
+    for spec, array in zip(specs, arrays, strict=True):
+        if array.shape != spec.shape or array.dtype != np.dtype(spec.dtype):
+            raise UsageError(
+                f"Input {spec.name} of {_short(artifact.sha256)} takes {spec.dtype}{list(spec.shape)}, "
+                f"but was given {array.dtype}{list(array.shape)}."
+            )
+    tensors = [
+        (s.name, s.dtype, s.shape, np.ascontiguousarray(a, np.dtype(s.dtype).newbyteorder("<")).tobytes())
+        for s, a in zip(specs, arrays, strict=True)
+    ]
+    try:
+        return pack_tensors(tensors)
+    except FrameError as error:
+        raise UsageError(f"The inputs of {_short(artifact.sha256)} cannot be sent: {error}.") from error
+
+
+def _stack_length(artifact: Artifact, inputs: Sequence[Array], labels: Sequence[int] | None) -> int:
+    lengths = {len(array) for array in inputs if array.ndim}
+    batch = artifact.inputs[0].shape[0]
+    if len(lengths) != 1 or not (count := lengths.pop()) or count % batch:
+        raise UsageError(f"The inputs must be stacks of one length, a multiple of the batch {batch} of the artifact.")
+    if labels is not None and len(labels) != count:
+        raise UsageError(f"There are {count} samples but {len(labels)} labels.")
+    return count
+
+
+def _samples_per_request(artifact: Artifact, count: int) -> int:
+    """As many as fit one frame in both ways, a multiple of the batch."""
+    batch = artifact.inputs[0].shape[0]
+
+    def size(specs: Sequence[TensorSpec]) -> int:
+        return sum(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in specs)
+
+    runs = min(MAX_BODY // max(1, size(artifact.inputs)), MAX_BODY // max(1, size(artifact.outputs)))
+    return min(count, max(1, runs) * batch)
+
+
+def _short(sha256: str) -> str:
+    return f"artifact {sha256[:12]}"
+
+
+def _open(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}.", hint="Compile it again.") from error
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    digest = hashlib.sha256()
+    size = 0
+    with _open(path) as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size

@@ -1,0 +1,241 @@
+"""One conversation with an agent: its greeting, then requests and replies in frames, all of it bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from edgenas_agent.frames import MAX_NOISE, PREAMBLE, PROTOCOL_VERSION, Decoder, Frame, FrameError, encode
+from pydantic import BaseModel, ValidationError
+
+from edgenas.errors import AgentFailed, ConnectionLost, EdgenasError
+from edgenas.lab.answers import Hello, ProgressEvent, Reply
+from edgenas.lab.failures import Refused
+from edgenas.lab.text import clean, clean_json, last_line
+from edgenas.lab.transport import Channel
+
+#: The agent says something at least every second while it works.
+SILENCE_S = 15.0
+#: Starting an interpreter takes seconds on a slow board.
+GREETING_S = 60.0
+#: For requests that only look something up.
+SHORT_S = 60.0
+_READ_BYTES = 256 * 1024
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+#: Told the phase (``load``, ``warmup``, ``timing``, ``infer``), the timed runs so far and the seconds since the start.
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class Session:
+    """Speaks with the agent at the other end of a channel. After the first error it is of no more use.
+
+    Args:
+        channel: To a started agent.
+        name: Of the target, for messages.
+        agent_sha256: The agent that must answer.
+
+    Raises:
+        AgentFailed: Something else than this agent answered.
+        ConnectionLost: Nothing answered in time.
+    """
+
+    def __init__(self, channel: Channel, name: str, agent_sha256: str) -> None:
+        self._channel = channel
+        self._name = name
+        self._ids = itertools.count(1)
+        self._decoder = Decoder()
+        self._frames: list[Frame] = []
+        self._broken: EdgenasError | None = None
+        deadline = time.monotonic() + GREETING_S
+        self._skip_noise(deadline)
+        self.hello = self.parse(Hello, self._next(deadline, GREETING_S, SILENCE_S).header)
+        if self.hello.protocol != PROTOCOL_VERSION or self.hello.agent != agent_sha256:
+            self._break(AgentFailed(f"{name}: another agent answered than the one that was started."))
+
+    def request(
+        self,
+        op: str,
+        fields: Mapping[str, Any],
+        body: bytes = b"",
+        *,
+        timeout_s: float = SHORT_S,
+        silence_s: float = SHORT_S,
+        on_progress: OnProgress | None = None,
+    ) -> Frame:
+        """Ask and wait for the reply.
+
+        Args:
+            op: Name of the operation.
+            fields: What it needs.
+            body: Bytes that go with it.
+            timeout_s: The whole may take so long.
+            silence_s: An agent that says nothing for so long is given up; ``SILENCE_S`` where it must report.
+            on_progress: Told how far it is.
+
+        Raises:
+            Refused: The agent says why it has no result.
+            AgentFailed: It ended, broke the wire format, or did not keep to its time.
+            ConnectionLost: The link broke or the agent fell silent.
+        """
+        number = self.begin(op, fields, body)
+        return self.finish(number, timeout_s=timeout_s, silence_s=silence_s, on_progress=on_progress)
+
+    def begin(self, op: str, fields: Mapping[str, Any], body: bytes = b"", number: int | None = None) -> int:
+        """Send a request, or with ``number`` one more part of it, without waiting."""
+        self._check_open()
+        number = next(self._ids) if number is None else number
+        frame = encode({"id": number, "op": op, **fields}, body)
+        with self._broken_by_any_exception():
+            try:
+                self._channel.write(frame)
+            except BrokenPipeError:
+                self._break(self._ended())
+        return number
+
+    def poll(self, number: int) -> None:
+        """Look, without waiting, whether the agent has refused a request that is still being sent.
+
+        Raises:
+            Refused: It has.
+        """
+        with self._broken_by_any_exception():
+            while self._frames or self._receive(0.0):
+                frame = self._frames.pop(0)
+                if frame.header.get("id") == number and "event" not in frame.header:
+                    self._conclude(frame)
+
+    def finish(
+        self,
+        number: int,
+        *,
+        timeout_s: float = SHORT_S,
+        silence_s: float = SHORT_S,
+        on_progress: OnProgress | None = None,
+    ) -> Frame:
+        """Wait for the reply to a request that was begun."""
+        self._check_open()
+        deadline = time.monotonic() + timeout_s
+        with self._broken_by_any_exception():
+            while True:
+                frame = self._next(deadline, timeout_s, silence_s)
+                if frame.header.get("id") != number:
+                    continue  # belongs to a request that was given up
+                if "event" not in frame.header:
+                    return self._conclude(frame)
+                if on_progress is not None:
+                    on_progress(self.parse(ProgressEvent, frame.header).model_dump())
+
+    def parse(self, model: type[_M], value: object) -> _M:
+        """Check the shape of something that the agent said.
+
+        Raises:
+            AgentFailed: It has another shape; the session is closed.
+        """
+        try:
+            return model.model_validate(clean_json(value))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = clean(".".join(str(part) for part in first["loc"]), 80)
+            self._break(
+                AgentFailed(f"{self._name}: the agent's answer is wrong at {field or 'the top'}: {first['msg']}.")
+            )
+
+    def give_up(self, message: str) -> NoReturn:
+        """The agent said something that cannot be true: close the session.
+
+        Raises:
+            AgentFailed: Always.
+        """
+        self._break(AgentFailed(f"{self._name}: {message}."))
+
+    def close(self) -> None:
+        """Say goodbye and end the agent. Safe to call twice; raises nothing."""
+        if self._broken is None:
+            self._broken = ConnectionLost(f"The connection to {self._name} was closed.")
+            with contextlib.suppress(EdgenasError, OSError, FrameError):
+                self._channel.write(encode({"id": next(self._ids), "op": "bye"}), 2.0)
+        self._channel.close()
+
+    def _conclude(self, frame: Frame) -> Frame:
+        reply = self.parse(Reply, frame.header)
+        if not reply.ok and reply.error is not None:
+            raise Refused(reply.error.kind, reply.error.message, reply.error.detail)
+        return Frame(clean_json(frame.header), frame.body)
+
+    def _skip_noise(self, deadline: float) -> None:
+        """A login shell may greet before the agent speaks."""
+        noise = b""
+        with self._broken_by_any_exception():
+            while PREAMBLE not in noise:
+                if len(noise) > MAX_NOISE + len(PREAMBLE):
+                    self._break(AgentFailed(f"{self._name} sent {len(noise)} bytes, but no agent speaks."))
+                try:
+                    data = self._channel.read(MAX_NOISE, max(0.0, deadline - time.monotonic()))
+                except TimeoutError:
+                    self._break(ConnectionLost(f"No agent answered on {self._name} in {GREETING_S:g} s."))
+                if not data:
+                    self._break(self._ended(noise))
+                noise += data
+            self._feed(noise.partition(PREAMBLE)[2])
+
+    def _next(self, deadline: float, timeout_s: float, silence_s: float) -> Frame:
+        while not self._frames:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._receive(min(left, silence_s)):
+                if deadline - time.monotonic() <= 0:
+                    self._break(AgentFailed(f"{self._name}: the agent was not done after {timeout_s:.0f} s."))
+                self._break(ConnectionLost(f"{self._name} was silent for {silence_s:g} s."))
+        return self._frames.pop(0)
+
+    def _receive(self, timeout_s: float) -> bool:
+        """Take what comes; false where nothing came."""
+        try:
+            data = self._channel.read(_READ_BYTES, timeout_s)
+        except TimeoutError:
+            return False
+        if not data:
+            self._break(self._ended())
+        self._feed(data)
+        return True
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._frames += self._decoder.feed(data)
+        except FrameError as error:
+            self._break(AgentFailed(f"{self._name}: the agent broke the wire format: {clean(str(error))}."))
+
+    def _ended(self, noise: bytes = b"") -> AgentFailed:
+        said = last_line(self._channel.stderr_tail) or last_line(noise)
+        code = self._channel.exit_code
+        how = "by a signal" if code is not None and code < 0 else f"with exit code {code}" if code else "by itself"
+        return AgentFailed(f"The agent on {self._name} ended {how}{': ' + said if said else ''}.")
+
+    def _check_open(self) -> None:
+        if self._broken is not None:
+            raise type(self._broken)(self._broken.message, hint=self._broken.hint)
+
+    def _break(self, error: EdgenasError) -> NoReturn:
+        if self._broken is None:
+            self._broken = error
+        self._channel.close()
+        raise error
+
+    @contextlib.contextmanager
+    def _broken_by_any_exception(self) -> Any:
+        """Whatever interrupts a request, Ctrl-C included, leaves the stream out of step: then there is no going on."""
+        try:
+            yield
+        except Refused:
+            raise
+        except BaseException as error:
+            if self._broken is None:
+                lost = ConnectionLost(f"The connection to {self._name} was closed.")
+                self._broken = error if isinstance(error, EdgenasError) else lost
+                self._channel.close()
+            raise

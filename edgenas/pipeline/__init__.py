@@ -1,0 +1,1 @@
+"""The jobs that users run, wired from the rooms below."""

@@ -1,0 +1,201 @@
+"""Boards in use: sessions that heal, and measurements that are recorded once and looked up before a board is touched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from edgenas.compile import Artifact
+from edgenas.compile.artifact import Array
+from edgenas.errors import AgentFailed, DeviceError, EdgenasError, LinkError, OutputMismatch, RuntimeMissing
+from edgenas.lab import AgentClient, Measurement, Probe, Progress, Protocol, RuntimeBuild, measurement_key
+from edgenas.pipeline.workspace import Workspace
+
+# A board's arithmetic differs from the host's (other vector units, other order of sums), a wrong result differs by far
+# more: outputs must agree within this share of the largest.
+OUTPUT_TOLERANCE = 1e-3
+# Which runtime loads which format, where the target names none.
+RUNTIMES = {"onnx": "onnxruntime", "tflite": "tflite"}
+ATTEMPTS = 3
+# After so many candidates in a row that a board could not serve, the study stops instead of failing the rest.
+FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A fault on the way that another attempt healed: kept with the evaluation, shown to the user."""
+
+    target: str
+    kind: str
+    blame: str
+    message: str
+
+    @classmethod
+    def of(cls, target: str, error: EdgenasError) -> Incident:
+        return cls(target, error.kind, error.blame.value, error.message)
+
+
+class Boards:
+    """Sessions with the boards of one job, opened when they are needed.
+
+    Args:
+        workspace: Where targets are looked up and measurements are recorded.
+        on_incident: Told of each fault that is tried again.
+    """
+
+    def __init__(self, workspace: Workspace, on_incident: Callable[[Incident], None] | None = None) -> None:
+        self._workspace = workspace
+        self._on_incident = on_incident
+        self._clients: dict[str, AgentClient] = {}
+        self._failures: dict[str, int] = {}
+
+    def __enter__(self) -> Boards:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all sessions."""
+        for name in list(self._clients):
+            self._drop(name)
+
+    def client(self, name: str) -> AgentClient:
+        """The session with a board; a new one begins with a probe, which is remembered in the store."""
+        if name not in self._clients:
+            client = self._workspace.connect(self._workspace.target(name))
+            try:
+                self._workspace.probe(client)
+            except BaseException:
+                client.close()
+                raise
+            self._clients[name] = client
+        return self._clients[name]
+
+    def recorded(self, name: str, artifact: Artifact, protocol: Protocol) -> Measurement | None:
+        """What the store knows of this artifact on this board under this protocol; the board is not touched."""
+        key = self.key(name, artifact, protocol)
+        return self._workspace.store.find(key) if key else None
+
+    def key(self, name: str, artifact: Artifact, protocol: Protocol) -> str | None:
+        """The key of a measurement, from what the board last said of itself; ``None`` if it never did."""
+        probe = self._workspace.last_probe(name)
+        build = None if probe is None else self._runtime(name, artifact.format, probe)
+        if probe is None or build is None:
+            return None
+        return measurement_key(artifact.sha256, build.id, probe.board.fingerprint, protocol)
+
+    def ready(self, name: str, format: str) -> None:
+        """Make sure that a board answers and has a runtime for a format.
+
+        Raises:
+            RuntimeMissing: It has none.
+            LinkError, TrustError, DeviceError: It does not answer as it should.
+        """
+        self.client(name)
+        probe = self._workspace.last_probe(name)
+        if probe is None or self._runtime(name, format, probe) is None:
+            reasons = "; ".join(f"{n}: {why}" for n, why in probe.missing_runtimes.items()) if probe else ""
+            raise RuntimeMissing(
+                f"{name} has no runtime for {format} artifacts under its Python ({reasons or 'none found'}).",
+                hint=f"Run `edgenas doctor {name}` for the command that installs one.",
+            )
+
+    def _runtime(self, name: str, format: str, probe: Probe) -> RuntimeBuild | None:
+        wanted = self._workspace.target(name).runtime or RUNTIMES[format]
+        return next((runtime for runtime in probe.runtimes if runtime.name == wanted), None)
+
+    def measure(
+        self,
+        name: str,
+        artifact: Artifact,
+        inputs: Sequence[Array],
+        expected: Sequence[Array],
+        protocol: Protocol,
+        *,
+        again: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> tuple[Measurement, tuple[Incident, ...]]:
+        """Measure an artifact on a board, or return what is recorded.
+
+        Args:
+            name: Of the target.
+            artifact: To time.
+            inputs: Arrays for one inference.
+            expected: The host's outputs for them; the board's must agree within ``OUTPUT_TOLERANCE``.
+            protocol: How to time.
+            again: Measure even if it is recorded; the new one is kept beside the old.
+            on_progress: Told what the agent reports meanwhile.
+
+        Returns:
+            The measurement, and the faults that were healed on the way.
+
+        Raises:
+            CandidateError: The artifact fails on this board.
+            DeviceError, LinkError: The board or the way to it failed ``ATTEMPTS`` times.
+        """
+        incidents: list[Incident] = []
+        while True:
+            try:
+                if not again and (found := self.recorded(name, artifact, protocol)) is not None:
+                    return found, tuple(incidents)
+                client = self.client(name)
+                # The first contact may have told that the board is another than the store believed.
+                if not again and (found := self.recorded(name, artifact, protocol)) is not None:
+                    return found, tuple(incidents)
+                client.send(artifact)
+                measurement, outputs = client.measure(artifact, list(inputs), protocol, on_progress=on_progress)
+                _compare(name, outputs, expected)
+            except (LinkError, AgentFailed) as error:
+                self._drop(name)
+                incidents.append(Incident.of(name, error))
+                if len(incidents) >= ATTEMPTS:
+                    self._count_failure(name)
+                    raise
+                if self._on_incident:
+                    self._on_incident(incidents[-1])
+                time.sleep(len(incidents))
+            except DeviceError:
+                self._count_failure(name)
+                raise
+            else:
+                self._workspace.store.record(measurement, again=again)
+                self._failures[name] = 0
+                return measurement, tuple(incidents)
+
+    def _count_failure(self, name: str) -> None:
+        self._failures[name] = self._failures.get(name, 0) + 1
+
+    def exhausted(self, name: str) -> bool:
+        """Whether a board failed so many candidates in a row that asking on makes no sense."""
+        return self._failures.get(name, 0) >= FAILURES_IN_A_ROW
+
+    def _drop(self, name: str) -> None:
+        client = self._clients.pop(name, None)
+        if client is not None:
+            client.close()
+
+
+def _compare(name: str, outputs: Sequence[Array], expected: Sequence[Array]) -> None:
+    if len(outputs) != len(expected):
+        raise OutputMismatch(f"On {name} the artifact gave {len(outputs)} outputs, on this computer {len(expected)}.")
+    for index, (ours, theirs) in enumerate(zip(expected, outputs, strict=True)):
+        if ours.shape != theirs.shape:
+            raise OutputMismatch(
+                f"On {name} output {index} has shape {theirs.shape}, on this computer {ours.shape}."
+            )
+        scale = float(np.max(np.abs(ours), initial=0.0)) or 1.0
+        difference = float(np.max(np.abs(ours.astype(np.float64) - theirs), initial=0.0)) / scale
+        # Written so that NaN fails.
+        if not difference <= OUTPUT_TOLERANCE:
+            raise OutputMismatch(
+                f"On {name} output {index} differs from this computer's by {difference:.2g} of the largest value, "
+                f"more than {OUTPUT_TOLERANCE:g}.",
+                hint=f"The runtime on {name} computes something else: look at `edgenas doctor {name}`.",
+            )

@@ -1,0 +1,92 @@
+"""Deploying the pick of a study, and going back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edgenas import deploy
+from edgenas.compile import host_outputs
+from edgenas.compile.artifact import Array
+from edgenas.deploy import ReleasePlan, Verification
+from edgenas.lab import Measurement, family
+from edgenas.pipeline.evaluator import BoardEvaluator
+from edgenas.pipeline.boards import Boards
+from edgenas.pipeline.studies import open_study, protocol_of
+from edgenas.pipeline.workspace import Workspace
+from edgenas.search import Evaluation, Pick
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgenas.store import StoredRelease
+
+
+def deploy_pick(
+    workspace: Workspace,
+    study_name: str,
+    pick_text: str,
+    target_name: str,
+    *,
+    name: str = "",
+    latency_tolerance: float | None = None,
+    on_step: Callable[[str], None] = lambda text: None,
+) -> tuple[StoredRelease, Verification, Evaluation]:
+    """Choose a measured sub-network of a study, bring it to a board, verify it there, and make it active.
+
+    Args:
+        workspace: That holds the study.
+        study_name: Of the study.
+        pick_text: Such as ``accuracy max where latency_ms@pi4<=30``.
+        target_name: Where it shall run.
+        name: Of the release; the study's by default.
+        latency_tolerance: How much slower than in the study it may be, as a share; the family's by default.
+        on_step: Told what is being done.
+
+    Raises:
+        ObjectiveError: The pick cannot be parsed.
+        NothingFeasible: No measured candidate meets it.
+        VerificationFailed: It did not behave on the board as on the host, and was not activated.
+        EdgenasError: The board or the link failed; nothing was activated.
+    """
+    pick = Pick.parse(pick_text)
+    target = workspace.target(target_name)
+    study, subject = open_study(workspace, study_name)
+    chosen = pick.choose(study.result().evaluations)
+    on_step(f"picked candidate {chosen.index} of {study_name}")
+    module = subject.calibrated(chosen.config)
+    artifact = subject.compile(chosen.config, module, workspace.artifacts)
+    workspace.store.add_artifact(artifact, chosen.key, study_name)
+    images, labels = subject.held_back(chosen.config)
+    if latency_tolerance is None:
+        latency_tolerance = family(target.family).latency_tolerance
+    plan = ReleasePlan(
+        name=name or study_name,
+        artifact=artifact,
+        study=study_name,
+        evaluation=chosen.index,
+        images=images,
+        labels=labels,
+        expected=_row_by_row(artifact, images),
+        protocol=protocol_of(study),
+        measured=_measured(workspace, chosen, target_name),
+        latency_tolerance=latency_tolerance,
+        provenance=subject.provenance(chosen.config),
+    )
+    with Boards(workspace) as boards:
+        boards.ready(target_name, artifact.format)
+        release, verification = deploy.deploy(boards.client(target_name), workspace.store, plan, on_step)
+    return release, verification, chosen
+
+
+def _row_by_row(artifact: object, images: Array) -> Array:
+    """The host's outputs for each image: artifacts take one at a time."""
+    import numpy as np
+
+    return np.concatenate([host_outputs(artifact, [images[i : i + 1]])[0] for i in range(len(images))])
+
+
+def _measured(workspace: Workspace, chosen: Evaluation, target: str) -> Measurement | None:
+    """What the study measured for a candidate on a board."""
+    found = (workspace.store.find(key) for key in chosen.measurements)
+    return next((m for m in found if m is not None and m.target == target), None)

@@ -1,0 +1,156 @@
+"""Studies on boards: start one, go on with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgenas.errors import CheckpointError, StudyError
+from edgenas.lab import Protocol, protocol
+from edgenas.pipeline.boards import Boards, Incident
+from edgenas.pipeline.evaluator import BoardEvaluator, targets_of
+from edgenas.pipeline.subject import Subject
+from edgenas.pipeline.workspace import Workspace
+from edgenas.search import SearchResult, Study, StudyEvent, StudySettings
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a user asks of a new study.
+
+    Attributes:
+        name: Of the study.
+        checkpoint: The trained super-network.
+        data: The data set; empty takes the one that it was trained on.
+        objectives: As text: ``accuracy max``.
+        constraints: As text: ``latency_ms@pi4<=30``.
+        tactic: Name of the search tactic.
+        tactic_options: Its own options.
+        budget: Evaluations to spend.
+        seed: Of all chance.
+        batch_size: Configurations proposed together; ``None`` for the tactic's own.
+        protocol: How to time.
+    """
+
+    name: str
+    checkpoint: Path
+    objectives: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    data: str = ""
+    tactic: str = "linas"
+    tactic_options: Mapping[str, Any] = field(default_factory=dict)
+    budget: int = 100
+    seed: int = 0
+    batch_size: int | None = None
+    protocol: Protocol = field(default_factory=lambda: protocol("standard"))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whom to tell what during a study; each may be left out."""
+
+    begin: Callable[[Study], None] = lambda study: None
+    event: Callable[[StudyEvent], None] = lambda event: None
+    phase: Callable[[str, str], None] = lambda board, phase: None
+    incident: Callable[[Incident], None] = lambda incident: None
+
+
+def start_study(workspace: Workspace, plan: StudyPlan, watch: Watch | None = None) -> SearchResult:
+    """Make a study (or take the one of that name and settings) and run it to the end of its budget.
+
+    Every board is spoken to before the study is recorded, so that a board that cannot take part is told at once.
+
+    Raises:
+        UsageError: Something in the plan is not usable.
+        LinkError, TrustError, DeviceError: A board cannot take part.
+        StudyError: The name is taken by a study with other settings.
+    """
+    subject = Subject.load(plan.checkpoint, plan.data)
+    settings = StudySettings.make(
+        subject.net.space,
+        plan.objectives,
+        plan.constraints,
+        tactic=plan.tactic,
+        tactic_options=plan.tactic_options,
+        seed=plan.seed,
+        budget=plan.budget,
+        batch_size=plan.batch_size,
+        extra={
+            "supernet": subject.name,
+            "checkpoint": str(plan.checkpoint.absolute()),
+            "checkpoint_sha256": subject.sha256,
+            "data": subject.data,
+            "protocol": plan.protocol.to_dict(),
+        },
+    )
+    targets = targets_of(settings.needed)
+    for target in targets:
+        workspace.target(target)
+    with Boards(workspace, (watch or Watch()).incident) as boards:
+        for target in targets:
+            boards.ready(target, "onnx")
+        study = Study.open_or_create(workspace.store, plan.name, settings)
+        return _run(workspace, study, subject, boards, watch or Watch(), None)
+
+
+def resume_study(
+    workspace: Workspace, name: str, *, budget: int | None = None, watch: Watch | None = None
+) -> SearchResult:
+    """Go on with a study where it was stopped or killed, with the same next candidates.
+
+    Args:
+        workspace: That holds the study.
+        name: Of the study.
+        budget: Evaluations in all; more than before goes on with a study that was done.
+        watch: Whom to tell what.
+
+    Raises:
+        StudyError: There is no such study, or it was not made by :func:`start_study`.
+        CheckpointError: The super-network's file has changed since.
+        LinkError, TrustError, DeviceError: A board cannot take part.
+    """
+    study, subject = open_study(workspace, name)
+    with Boards(workspace, (watch or Watch()).incident) as boards:
+        for target in targets_of(study.settings.needed):
+            boards.ready(target, "onnx")
+        return _run(workspace, study, subject, boards, watch or Watch(), budget)
+
+
+def open_study(workspace: Workspace, name: str) -> tuple[Study, Subject]:
+    """A study with the super-network that it searches.
+
+    Raises:
+        StudyError: There is no such study, or it was not made by :func:`start_study`.
+        CheckpointError: The super-network's file is gone or has changed since.
+    """
+    study = Study.open(workspace.store, name)
+    extra = study.settings.extra
+    if "checkpoint" not in extra:
+        raise StudyError(
+            f"Study {name} was made by a program, not by `edgenas search run`.", hint="Go on with it in that program."
+        )
+    subject = Subject.load(Path(extra["checkpoint"]), str(extra["data"]))
+    if subject.sha256 != extra["checkpoint_sha256"]:
+        raise CheckpointError(
+            f"{extra['checkpoint']} has changed since study {name} began.",
+            hint="Bring the old file back, or start a study under another name.",
+        )
+    return study, subject
+
+
+def protocol_of(study: Study) -> Protocol:
+    """How a study times its candidates."""
+    return Protocol.from_dict(study.settings.extra["protocol"])
+
+
+def _run(
+    workspace: Workspace, study: Study, subject: Subject, boards: Boards, watch: Watch, budget: int | None
+) -> SearchResult:
+    evaluator = BoardEvaluator(
+        workspace, subject, boards, study.settings.needed, protocol_of(study), study=study.name, on_phase=watch.phase
+    )
+    watch.begin(study)
+    # One candidate at a time: each is recorded as soon as its board has answered.
+    return study.run(evaluator, budget=budget, chunk=1, on_event=watch.event)

@@ -1,0 +1,89 @@
+"""The workspace: the folder and the store that one user's work lives in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgenas.errors import HostError
+
+if TYPE_CHECKING:
+    from edgenas.lab import AgentClient, Probe, Target
+    from edgenas.store import Store
+
+
+class Workspace:
+    """Home folder, store and boards of one user.
+
+    Args:
+        home: Where the store, artifacts and known host keys live; default: the user's data folder.
+        store_url: A database URL, where the store is not a file in the home.
+
+    Raises:
+        HostError: The folder cannot be made.
+    """
+
+    def __init__(self, home: Path | None = None, store_url: str | None = None) -> None:
+        if home is None:
+            from platformdirs import user_data_path
+
+            home = user_data_path("edgenas", appauthor=False)
+        self.home = home.expanduser().absolute()
+        self._store_url = store_url
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HostError(
+                f"The folder {self.home} cannot be made: {error.strerror}.",
+                hint="Name another one with `edgenas --home DIR` or EDGENAS_HOME.",
+            ) from error
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened (and brought up to date) at first use."""
+        from edgenas.store import open_store
+
+        return open_store(self._store_url or str(self.home / "store.db"))
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of compiled artifacts, named by their hashes."""
+        return self.home / "artifacts"
+
+    def target(self, name: str) -> Target:
+        """A board of the inventory.
+
+        Raises:
+            TargetError: There is none of that name.
+        """
+        return self.store.get_target(name)
+
+    def connect(self, target: Target) -> AgentClient:
+        """Open a session with the agent on a board; installs the agent where it is missing.
+
+        Raises:
+            LinkError, TrustError, DeviceError: As the transport and the board say.
+        """
+        from edgenas.lab import connect
+
+        return connect(target, home=self.home)
+
+    def probe(self, client: AgentClient) -> Probe:
+        """Ask a board what it is and remember the answer, so that later questions need not touch it."""
+        probe = client.probe()
+        self.store.set_probe(client.target.name, asdict(probe))
+        return probe
+
+    def last_probe(self, target: str) -> Probe | None:
+        """What a board last said of itself; ``None`` if it never did."""
+        from edgenas.lab import Board, Probe, RuntimeBuild
+
+        stored = self.store.get_probe(target)
+        if stored is None:
+            return None
+        fields = dict(stored)
+        fields["board"] = Board.from_dict(fields["board"])
+        fields["runtimes"] = tuple(RuntimeBuild(**runtime) for runtime in fields["runtimes"])
+        return Probe(**fields)

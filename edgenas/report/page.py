@@ -1,0 +1,346 @@
+"""What the template shows, section by section, as plain rows of text. Nothing here is escaped: the template does that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from edgenas.report import conditions
+from edgenas.report.data import Candidate, Release, ReportData, Timing
+from edgenas.report.figures import quantities_of
+from edgenas.report.quantities import THIN, Quantity, count, duration, number, quantity, size, small
+from edgenas.report.strips import Scale, common_scale, outliers, percentile_ms, strip
+from edgenas.report.text import config_groups, moment, scalar, seconds_between
+from edgenas.search.objectives import total_violation
+
+#: So many distributions are open from the start; the rest of a long front is folded away.
+OPEN_STRIPS = 24
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value in the table of candidates: what it sorts by, its text, and a second line in small print."""
+
+    sort: float | None
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate in the table."""
+
+    candidate: Candidate
+    status: str
+    boards: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    badges: tuple[tuple[str, str], ...]
+    groups: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A card with the distribution of one measurement."""
+
+    timing: Timing
+    picked: bool
+    title: str
+    latency: str
+    interval: str
+    values: str
+    spread: list[tuple[str, str]]
+    facts: str
+    svg: Markup
+    verdict: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BoardCard:
+    """A board: identity, what ran on it, and the conditions of every measurement."""
+
+    target: str
+    facts: list[tuple[str, str]]
+    columns: list[str]
+    rows: list[tuple[int, bool, str, dict[str, str]]]
+    unread: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ReleaseCard:
+    """A release and its checks: (name, whether it held, detail)."""
+
+    release: Release
+    checks: list[tuple[str, bool, str]]
+    facts: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All of it."""
+
+    sentence: str
+    facts: list[tuple[str, str]]
+    columns: list[Quantity]
+    rows: list[Row]
+    strips: list[Strip]
+    scale: Scale
+    boards: list[BoardCard]
+    releases: list[ReleaseCard]
+    hashes: list[tuple[str, str]]
+    protocol: list[tuple[str, str]]
+    others: int
+    badges: dict[str, int] = field(default_factory=dict)
+
+
+def page(data: ReportData) -> Page:
+    """Everything but the interactive figures."""
+    shown = quantities_of(data)
+    members = [t for c in data.front for t in data.timings_of.get(c.index, ())]
+    scale = common_scale([t.measurement for t in members])
+    verdicts: dict[str, int] = {}
+    for timing in data.timings:
+        verdicts[timing.measurement.verdict] = verdicts.get(timing.measurement.verdict, 0) + 1
+    return Page(
+        sentence=sentence(data, shown),
+        facts=_facts(data, shown, verdicts),
+        columns=list(shown.values()),
+        rows=_rows(data, shown),
+        strips=[_strip(data, t, scale, shown) for t in members],
+        scale=scale,
+        boards=_boards(data),
+        releases=[_release(r) for r in sorted(reversed(data.releases), key=lambda r: r.state != "active")],
+        hashes=_hashes(data),
+        protocol=[(k, scalar(v)) for k, v in data.study.protocol.items()],
+        others=len(data.timings) - len(members),
+        badges=verdicts,
+    )
+
+
+def sentence(data: ReportData, shown: Mapping[str, Quantity]) -> str:
+    """The result in one or two sentences."""
+    total, done, front = len(data.candidates), len(data.done), data.front
+    if not total:
+        return "Nothing has been evaluated yet."
+    if not done:
+        if len(data.failures) == total:
+            return f"None of the {total} candidates gave a value: all of them failed."
+        return f"{total} candidates are proposed; none is finished yet."
+    if not front:
+        rules = " and ".join(_rule(str(c)) for c in data.constraints)
+        nearest = min(data.done, key=lambda c: (total_violation(data.constraints, c.values), c.index))
+        broken = [c.name for c in data.constraints if not c.holds(nearest.values.get(c.name, float("nan")))]
+        names = ", ".join(f"{small(shown[n].label)} {shown[n].text(nearest.values.get(n))}" for n in broken)
+        near = f"; the nearest is candidate {nearest.index} with {names}" if names else ""
+        return f"None of the {done} measured sub-networks meets {rules or 'the constraints'}{near}."
+    verb = "is" if len(front) == 1 else "are"
+    start = f"{len(front)} of {done} measured sub-networks {verb} on the front."
+    picks = [(c, boards) for c in data.done if (boards := data.picks.get(c.index))]
+    if picks:
+        texts = [_picked(_reached(c, data, shown), boards) for c, boards in picks]
+        return f"{start} The pick{'s' if len(texts) > 1 else ''}: {'; '.join(texts)}."
+    if len(front) > 1:
+        return f"{start} It reaches from {_reached(front[0], data, shown)} to {_reached(front[-1], data, shown)}."
+    return f"{start} It has {_reached(front[0], data, shown)}."
+
+
+def _picked(reached: str, boards: Sequence[str]) -> str:
+    """What was reached, and where it runs now unless the text says so already."""
+    unsaid = [b for b in boards if not reached.endswith(f"on {b}")]
+    return f"{reached} (active on {' and '.join(unsaid)})" if unsaid else reached
+
+
+def _reached(candidate: Candidate, data: ReportData, shown: Mapping[str, Quantity]) -> str:
+    parts = []
+    for objective in data.objectives:
+        if objective.name in candidate.values:
+            q = shown[objective.name]
+            value = q.text(candidate.values[q.name])
+            parts.append(f"at {value} on {q.target}" if q.short == "Latency" and q.target else f"{q.short} {value}")
+    text = small(parts[0]) if parts else "no values"
+    for part in parts[1:]:
+        text += f" {part}" if part.startswith("at ") else f", {small(part)}"
+    return text
+
+
+def _rule(text: str) -> str:
+    for op, sign in (("<=", " ≤ "), (">=", " ≥ "), ("<", " < "), (">", " > ")):
+        if op in text:
+            return text.replace(op, sign, 1)
+    return text
+
+
+def _facts(data: ReportData, shown: Mapping[str, Quantity], verdicts: Mapping[str, int]) -> list[tuple[str, str]]:
+    study = data.study
+    space = f"{count(study.space_size)} configurations" if study.space_size is not None else ""
+    space = ", ".join(part for part in (study.space_name, space) if part)
+    wanted = {"max": "highest", "min": "lowest"}
+    options = ", ".join(f"{k} {scalar(v)}" for k, v in study.tactic_options.items())
+    tactic = ", ".join(part for part in (study.tactic, options) if part)
+    seconds = seconds_between(study.started_at, study.ended_at)
+    when = f"{moment(study.started_at)}" + (f", {duration(seconds)}" if seconds is not None else "")
+    boards = "; ".join(f"{b.target} ({b.board.model or b.board.cpu})" if b.board else b.target for b in data.boards)
+    facts = [
+        ("Super-network", study.supernet),
+        ("Search space", space),
+        ("Data", study.data),
+        ("Objectives", ", ".join(f"{wanted[o.direction]} {small(shown[o.name].label)}" for o in data.objectives)),
+        ("Constraints", "; ".join(_rule(str(c)) for c in data.constraints)),
+        ("Boards", boards),
+        ("Tactic", tactic),
+        ("Seed", "" if study.seed is None else str(study.seed)),
+        ("Budget", "" if study.budget is None else f"{count(study.budget)} evaluations"),
+        ("Protocol", scalar(study.protocol.get("name", ""))),
+        ("Searched", when if study.started_at else ""),
+        ("Verdicts", ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items())),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _rows(data: ReportData, shown: Mapping[str, Quantity]) -> list[Row]:
+    front = {c.index: place for place, c in enumerate(data.front)}
+    ordered = sorted(
+        data.candidates,
+        key=lambda c: (front.get(c.index, len(front)), c.state == "failed", c.state != "done", c.index),
+    )
+    several = len({t.target for t in data.timings}) > 1
+    rows = []
+    for candidate in ordered:
+        cells = []
+        for q in shown.values():
+            value = candidate.values.get(q.name)
+            timing = data.timing(candidate.index, q.target) if q.name.startswith("latency_ms") else None
+            note = ""
+            if timing and value is not None:
+                m = timing.measurement
+                note = q.interval(m.latency_low_ms, m.latency_high_ms)
+            cells.append(Cell(value, q.number(value), note))
+        badges = tuple(
+            (t.measurement.verdict, f"{t.target} {t.measurement.verdict}" if several else t.measurement.verdict)
+            for t in data.timings_of.get(candidate.index, ())
+        )
+        status = "front" if candidate.on_front else candidate.state
+        if candidate.state == "done" and not candidate.feasible:
+            status = "breaks a constraint"
+        boards = data.picks.get(candidate.index, ())
+        rows.append(Row(candidate, status, boards, tuple(cells), badges, config_groups(candidate.config)))
+    return rows
+
+
+def _strip(data: ReportData, timing: Timing, scale: Scale, shown: Mapping[str, Quantity]) -> Strip:
+    m = timing.measurement
+    q = shown.get(f"latency_ms@{timing.target}") or shown.get("latency_ms")
+    q = q or quantity("latency_ms", [m.latency_ms])
+    candidate = data.candidates[timing.candidate]
+    values = [shown[o.name].text(candidate.values.get(o.name)) for o in data.objectives if "latency" not in o.name]
+    slower = outliers(m, scale)
+    facts = [f"{len(m.samples_ns)} runs in {len(m.block_sizes)} blocks, {m.warmup_runs} to warm up"]
+    facts += [f"{slower} beyond the scale"] if slower else []
+    facts.append(f"load {number(m.load_ms, 1)}{THIN}ms")
+    facts.append(f"peak memory {size(m.peak_memory_bytes)}")
+    facts.append("converged" if m.stop_reason == "converged" else f"stopped by {m.stop_reason}")
+    spread = (("min", 0), ("p10", 10), ("p90", 90), ("max", 100))
+    title = f"Candidate {timing.candidate} on {timing.target}"
+    label = f"{title}: {len(m.samples_ns)} timed runs around {q.number(m.latency_ms)} ms, verdict {m.verdict}"
+    return Strip(
+        timing=timing,
+        picked=timing.target in data.picks.get(timing.candidate, ()),
+        title=title,
+        latency=q.text(m.latency_ms),
+        interval=q.interval(m.latency_low_ms, m.latency_high_ms),
+        values=", ".join(values),
+        spread=[(name, q.number(percentile_ms(m, percent))) for name, percent in spread],
+        facts="; ".join(facts) + ".",
+        svg=strip(m, scale, label),
+        verdict=m.verdict,
+        evidence=m.evidence,
+    )
+
+
+def _boards(data: ReportData) -> list[BoardCard]:
+    cards = []
+    front = {c.index for c in data.front}
+    for view in data.boards:
+        timings = [t for t in data.timings if t.target == view.target]
+        board = view.board or (timings[0].measurement.board if timings else None)
+        facts: list[tuple[str, str]] = []
+        if board:
+            facts += [
+                ("Model", board.model),
+                ("Processor", f"{board.cpu} ({board.cores} cores, {board.arch})"),
+                ("System", f"{board.system} {board.kernel}".strip()),
+                ("Memory", size(board.memory_bytes) if board.memory_bytes else ""),
+                ("Fingerprint", board.fingerprint),
+            ]
+        boots = sorted({t.measurement.board.boot_id for t in timings if t.measurement.board.boot_id})
+        facts += [
+            ("Reached by", view.transport),
+            ("Family", view.family),
+            ("Measured with", _distinct([t.measurement.runtime.id for t in timings])),
+            ("Agent", _distinct([t.measurement.agent_sha256 for t in timings])),
+            ("Python", view.python),
+            ("Runtimes found", ", ".join(view.runtimes)),
+            ("Runtimes missing", "; ".join(f"{name}: {why}" for name, why in view.missing_runtimes.items())),
+            ("Boots", f"{len(boots)} during the study" if len(boots) > 1 else ""),
+        ]
+        summaries = [conditions.summary(t.measurement.conditions) for t in timings]
+        missing: dict[str, str] = {}
+        for timing in timings:
+            missing.update(conditions.unread(timing.measurement.conditions))
+        pairs = sorted(zip(timings, summaries, strict=True), key=lambda p: (p[0].candidate not in front,))
+        rows = [(t.candidate, t.candidate in front, t.measurement.verdict, s) for t, s in pairs]
+        cards.append(BoardCard(view.target, [f for f in facts if f[1]], conditions.columns(summaries), rows, missing))
+    return cards
+
+
+def _distinct(texts: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _release(release: Release) -> ReleaseCard:
+    """Checks are what says whether it held: ``{"checks": [{"name", "ok", "detail"}]}``, or ``{name: true}``, or
+    ``{name: {"ok": true, ...}}``; everything else is a fact."""
+    checks: list[tuple[str, bool, str]] = []
+    facts: list[tuple[str, str]] = []
+    verification: dict[str, Any] = dict(release.verification)
+    listed = verification.pop("checks", None)
+    if isinstance(listed, Mapping):
+        verification = {**listed, **verification}
+    elif isinstance(listed, list | tuple):
+        for entry in listed:
+            if isinstance(entry, Mapping):
+                checks.append(_check(_words(scalar(entry.get("name", "check"))), entry))
+    for name, value in verification.items():
+        if isinstance(value, bool):
+            checks.append((_words(name), value, ""))
+        elif isinstance(value, Mapping) and isinstance(value.get("ok"), bool):
+            checks.append(_check(_words(name), value))
+        else:
+            facts.append((_words(name), scalar(value)))
+    return ReleaseCard(release, checks, facts)
+
+
+def _words(name: str) -> str:
+    """A key as a label: ``largest_difference`` becomes ``Largest difference``."""
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _check(name: str, entry: Mapping[str, Any]) -> tuple[str, bool, str]:
+    detail = entry.get("detail")
+    if detail is None:
+        detail = {k: v for k, v in entry.items() if k not in ("name", "ok")}
+    return name, bool(entry.get("ok")), scalar(detail)
+
+
+def _hashes(data: ReportData) -> list[tuple[str, str]]:
+    study = data.study
+    rows = [
+        ("Search space", study.space_hash),
+        ("Checkpoint", study.checkpoint_sha256),
+        ("Study settings", study.spec_sha256),
+    ]
+    return [(name, text) for name, text in rows if text]

@@ -1,0 +1,117 @@
+"""Fronts, ranking and hypervolume, on pymoo; the direction of each objective is taken into account."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.errors import ObjectiveError
+from edgenas.search.objectives import Constraint, Objective
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+def costs(objectives: Sequence[Objective], values: Sequence[Mapping[str, float]]) -> Floats:
+    """Values as costs to minimise, float64 of shape ``[N, objectives]``; a missing value is NaN."""
+    rows = [[o.sign * float(v.get(o.name, math.nan)) for o in objectives] for v in values]
+    return np.array(rows, dtype=np.float64).reshape(len(values), len(objectives))
+
+
+def violations(constraints: Sequence[Constraint], values: Sequence[Mapping[str, float]]) -> Floats:
+    """Violation of each constraint (0 where it holds), float64 of shape ``[N, constraints]``."""
+    rows = [[c.violation(float(v.get(c.name, math.nan))) for c in constraints] for v in values]
+    return np.array(rows, dtype=np.float64).reshape(len(values), len(constraints))
+
+
+def nondominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which rows of costs no other row dominates. Equal rows do not dominate each other: all of them are kept.
+
+    Args:
+        points: Finite costs of shape ``[N, objectives]``.
+    """
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+    rows = np.asarray(points, dtype=np.float64)
+    kept = np.zeros(len(rows), dtype=bool)
+    if len(rows):
+        kept[NonDominatedSorting().do(rows, only_non_dominated_front=True)] = True
+    return kept
+
+
+def hypervolume(
+    objectives: Sequence[Objective], values: Sequence[Mapping[str, float]], reference: Mapping[str, float]
+) -> float:
+    """Volume that the values dominate, up to a reference point, in the product of the objectives' units.
+
+    A point that is worse than the reference in any objective counts 0.
+
+    Args:
+        objectives: The axes.
+        values: Name to number for each point.
+        reference: For each objective, its worst value of interest, in the user's own unit and direction
+            (``{"accuracy": 70.0, "latency_ms": 50.0}``).
+
+    Raises:
+        ObjectiveError: The reference lacks an objective, names another, or is not finite.
+    """
+    names = [o.name for o in objectives]
+    for name in names:
+        if name not in reference:
+            raise ObjectiveError(f"The reference point lacks {name}.", hint=f"It needs: {', '.join(names)}.")
+    for name, value in reference.items():
+        if name not in names:
+            raise ObjectiveError(
+                f"The reference point names {name}, no objective.", hint=f"It needs: {', '.join(names)}."
+            )
+        if not math.isfinite(value):
+            raise ObjectiveError(f"The reference point has {value!r} for {name}, which is not a finite number.")
+    corner = costs(objectives, [reference])[0]
+    return hypervolume_of(costs(objectives, values), corner)
+
+
+def hypervolume_of(points: Floats, corner: Floats) -> float:
+    """:func:`hypervolume` of costs of shape ``[N, objectives]``; rows with NaN count 0."""
+    from pymoo.indicators.hv import HV
+
+    inside = points[(points < corner).all(axis=1)]
+    return float(HV(ref_point=corner)(inside)) if len(inside) else 0.0
+
+
+def ranking(points: Floats, broken: Floats, count: int, rng: np.random.Generator) -> Indices:
+    """Row numbers of the best ``count`` rows, best first, as NSGA-II ranks them.
+
+    Feasible rows come first, by front and then by crowding distance; infeasible ones follow by their total violation.
+
+    Args:
+        points: Finite costs, shape ``[N, objectives]``.
+        broken: Violations, shape ``[N, constraints]``; 0 where a constraint holds.
+        count: Rows wanted; at most ``N`` come back.
+        rng: Breaks ties.
+    """
+    from pymoo.core.population import Population
+    from pymoo.core.problem import Problem
+    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+
+    rows, constraints = len(points), broken.shape[1]
+    if rows == 0 or count <= 0:
+        return np.zeros(0, dtype=np.int64)
+    problem = Problem(n_var=1, n_obj=points.shape[1], n_ieq_constr=constraints)
+    # X carries the row number through pymoo's survival.
+    population = Population.new(X=np.arange(rows)[:, None], F=points)
+    if constraints:
+        population.set("G", broken)
+    # Infeasible rows get no rank from pymoo: give them one behind all others, equal, so that the stable sort below
+    # leaves them in the order of their violation.
+    for individual in population:
+        individual.set("rank", rows)
+        individual.set("crowding", 0.0)
+    survivors = RankAndCrowding().do(problem, population, n_survive=min(count, rows), random_state=rng)
+    rank = np.array(survivors.get("rank"), dtype=np.int64)
+    crowding = np.array(survivors.get("crowding"), dtype=np.float64)
+    order = np.lexsort((-crowding, rank))
+    chosen: Indices = survivors.get("X")[:, 0].astype(np.int64)[order]
+    return chosen

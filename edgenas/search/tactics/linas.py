@@ -1,0 +1,200 @@
+"""LINAS: a lightweight iterative search steered by predictors (Cummings et al. 2022, arXiv 2205.10358).
+
+A random first batch is measured. Then, batch after batch: fit one predictor for each value that matters on everything
+measured so far, let an evolutionary search run on the predictors alone, and measure what it found. What differs from
+the published code: features leave out what a depth switches off, mutation suits whole numbers, the inner search starts
+from the measured front, and a batch holds only configurations never measured, spread along the predicted front.
+The result of a study is always measured, never predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.errors import TacticError
+from edgenas.predict import Features, Regressor, make_regressor, regressors
+from edgenas.search.evaluation import Evaluation
+from edgenas.search.objectives import Constraint, Objective
+from edgenas.search.operators import Codes, breed, row_keys
+from edgenas.search.pareto import Floats, costs, ranking, violations
+from edgenas.search.tactics.base import Proposed, Tactic, register_tactic
+from edgenas.search.tactics.nsga2 import default_population
+from edgenas.spaces import SearchSpace
+
+
+@register_tactic("linas")
+class LinasTactic(Tactic):
+    """Measure, predict, search on the predictions, measure what was found.
+
+    Args:
+        population: Size of the random first batch. ``None``: a quarter of the budget, at most 50.
+        predictor: ``auto`` (the better of the others by cross-validation), ``ridge`` or ``svr``.
+        inner_population: Configurations in each generation of the inner search.
+        inner_generations: Most generations of the inner search; it ends earlier once it stands still.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        population: int | None = None,
+        predictor: str = "auto",
+        inner_population: int = 50,
+        inner_generations: int = 100,
+        **common: Any,
+    ) -> None:
+        super().__init__(space, objectives, constraints, **common)
+        self.population = self._whole(
+            "population", default_population(self.budget) if population is None else population, least=2
+        )
+        if predictor not in regressors():
+            raise TacticError(f"There is no predictor {predictor!r}.", hint=f"Known: {', '.join(regressors())}.")
+        self.predictor = predictor
+        self.inner_population = self._whole("inner_population", inner_population, 4)
+        self.inner_generations = self._whole("inner_generations", inner_generations)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "population": self.population,
+            "predictor": self.predictor,
+            "inner_population": self.inner_population,
+            "inner_generations": self.inner_generations,
+        }
+
+    @property
+    def next_batch(self) -> int:
+        if len(self._told) < self.population:
+            return min(self.batch_size or self.population, self.population - len(self._told))
+        return self.batch_size or self.population
+
+    def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
+        rows, points, broken = self._measured()
+        if len(self._told) < self.population or len(rows) < 2:
+            return self._random(count, rng, "random start")
+        codes = self.space.encode_many([e.config for e in rows])
+        forecast = Forecast.fit(self.space, self.objectives, self.constraints, rows, codes, self.predictor)
+        known = set(row_keys(self.space.encode_many([e.config for e in self._told.values()])))
+        front = codes[ranking(points, broken, self.inner_population, rng)]
+        found = inner_search(forecast, front, known, count, self.inner_population, self.inner_generations, rng)
+        values = forecast.values(found)
+        proposed = []
+        for row, config in enumerate(self.space.decode_many(found)):
+            predicted = {name: float(column[row]) for name, column in values.items()}
+            shown = ", ".join(f"{name} {value:.5g}" for name, value in predicted.items())
+            proposed.append(Proposed(config, f"predicted: {shown}", predicted))
+        return proposed
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One predictor for each objective and each constrained value.
+
+    Attributes:
+        features: Of the space.
+        objectives: Of the search.
+        constraints: Of the search.
+        models: By name of the value.
+    """
+
+    features: Features
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    models: dict[str, Regressor]
+
+    @classmethod
+    def fit(
+        cls,
+        space: SearchSpace,
+        objectives: tuple[Objective, ...],
+        constraints: tuple[Constraint, ...],
+        rows: Sequence[Evaluation],
+        codes: Codes,
+        predictor: str,
+    ) -> Forecast:
+        """Learn from measured rows, whose encodings are ``codes``."""
+        features = Features(space)
+        X = features.of_codes(codes)
+        names = dict.fromkeys([*(o.name for o in objectives), *(c.name for c in constraints)])
+        models = {name: make_regressor(predictor).fit(X, [e.values[name] for e in rows]) for name in names}
+        return cls(features, objectives, constraints, models)
+
+    def values(self, codes: Codes) -> dict[str, Floats]:
+        """Predicted means by name, each of shape ``[N]`` and in the value's own unit."""
+        X = self.features.of_codes(codes)
+        return {name: model.predict(X)[0] for name, model in self.models.items()}
+
+    def scores(self, codes: Codes) -> tuple[Floats, Floats]:
+        """Predicted costs and violations, ``[N, objectives]`` and ``[N, constraints]``."""
+        columns = self.values(codes)
+        values = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return costs(self.objectives, values), violations(self.constraints, values)
+
+
+def inner_search(
+    forecast: Forecast,
+    front: Codes,
+    known: set[bytes],
+    count: int,
+    population: int,
+    generations: int,
+    rng: np.random.Generator,
+    patience: int = 10,
+) -> Codes:
+    """Evolution on predictions: the ``count`` best configurations found that are not known.
+
+    Args:
+        forecast: Gives the predictions.
+        front: Encodings of the best measured configurations, which are the first parents together with random ones.
+        known: :func:`row_keys` of what must not come back.
+        count: Configurations wanted; fewer come back where the space has no more.
+        population: Size of a generation.
+        generations: At most this many.
+        rng: Source of chance.
+        patience: Generations without a surviving child after which the search ends.
+
+    Returns:
+        Canonical, distinct encodings, best first.
+    """
+    space = forecast.features.space
+    seen = set(known)
+    drawn = space.encode_many(space.sample_many(population, rng))
+    drawn = drawn[[row for row, key in enumerate(row_keys(drawn)) if key not in seen]]
+    seen.update(row_keys(drawn))
+    codes = np.concatenate([front, drawn])
+    points, broken = forecast.scores(codes)
+    best = ranking(points, broken, population, rng)
+    codes, points, broken = codes[best], points[best], broken[best]
+    visited = [drawn]
+    idle = 0
+    for _ in range(generations):
+        children = breed(space, codes, population, seen, rng).codes
+        if len(children) == 0 or idle >= patience:
+            break
+        visited.append(children)
+        child_points, child_broken = forecast.scores(children)
+        parents = len(codes)
+        codes = np.concatenate([codes, children])
+        points, broken = np.concatenate([points, child_points]), np.concatenate([broken, child_broken])
+        best = ranking(points, broken, population, rng)
+        codes, points, broken = codes[best], points[best], broken[best]
+        idle = 0 if (best >= parents).any() else idle + 1
+    # The last generation first; where it holds too few new ones, whatever else the search came by.
+    new = _not_in(codes, known)
+    if len(new) < count:
+        everything = np.concatenate(visited)
+        points, broken = forecast.scores(everything)
+        return everything[ranking(points, broken, count, rng)]
+    points, broken = points[new], broken[new]
+    return codes[new][ranking(points, broken, count, rng)]
+
+
+def _not_in(codes: Codes, known: set[bytes]) -> npt.NDArray[np.int64]:
+    return np.array([row for row, key in enumerate(row_keys(codes)) if key not in known], dtype=np.int64)

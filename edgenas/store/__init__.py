@@ -1,0 +1,49 @@
+"""The store: what a lab knows, exactly once and durable: targets, artifacts, measurements, studies, releases."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgenas.store.claims import StudyClaim
+    from edgenas.store.records import (
+        MeasurementSummary,
+        Proposal,
+        StoredEvaluation,
+        StoredRelease,
+        StoredStudy,
+        StoredTarget,
+    )
+    from edgenas.store.repository import Store, open_store
+
+# Importing the repository takes SQLAlchemy with it, so nothing is imported before it is asked for.
+_HOME = {
+    "MeasurementSummary": "records",
+    "Proposal": "records",
+    "Store": "repository",
+    "StoredEvaluation": "records",
+    "StoredRelease": "records",
+    "StoredStudy": "records",
+    "StoredTarget": "records",
+    "StudyClaim": "claims",
+    "open_store": "repository",
+}
+
+__all__ = [
+    "MeasurementSummary",
+    "Proposal",
+    "Store",
+    "StoredEvaluation",
+    "StoredRelease",
+    "StoredStudy",
+    "StoredTarget",
+    "StudyClaim",
+    "open_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

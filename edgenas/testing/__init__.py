@@ -1,0 +1,1 @@
+"""What those use who extend edgenas: contracts that a part must meet, and doubles of boards."""

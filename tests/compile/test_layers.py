@@ -1,0 +1,173 @@
+"""Every layer and function that the direct way knows computes in onnxruntime what it computes in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import prune
+
+from edgenas.compile import Artifact, TensorSpec, compile_module, trace
+from edgenas.errors import UnknownLayer
+
+from .networks import Lambda, images, ready, small_network
+
+RELAXED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def compiled(module: nn.Module, folder: Path, inputs: list[TensorSpec] | None = None) -> Artifact:
+    """Compile, which checks against torch, and insist on the direct way."""
+    artifact = compile_module(ready(module), inputs or images(), folder)
+    assert artifact.route == "direct", artifact.metadata["fallback"]
+    assert artifact.metadata["difference"] <= 1e-4
+    return artifact
+
+
+LAYERS: list[nn.Module] = [
+    nn.Conv2d(3, 4, (3, 5), (2, 1), (1, 2), bias=True),
+    nn.Conv2d(3, 6, 3, padding=2, dilation=2, groups=3),
+    nn.Conv2d(3, 4, 4, padding="same"),
+    nn.Conv2d(3, 4, 3, padding="valid"),
+    nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False)),
+    nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.BatchNorm2d(8)),
+    nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3, padding=1)),
+    nn.Sequential(nn.Flatten(), nn.Linear(432, 6, bias=False), nn.BatchNorm1d(6), nn.ReLU()),
+    nn.Linear(12, 5),
+    nn.Linear(12, 5, bias=False),
+    *(act() for act in (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU, nn.GELU)),
+    nn.Tanh(),
+    nn.Softmax(1),
+    nn.Softmax(-1),
+    nn.AvgPool2d(3, 2, 1),
+    nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+    nn.AvgPool2d(5, 3, 2, ceil_mode=True, count_include_pad=False),
+    nn.MaxPool2d(3, 2, 1),
+    nn.MaxPool2d(2),
+    nn.MaxPool2d(2, 3, ceil_mode=True),
+    nn.MaxPool2d(3, 2, 1, dilation=2),
+    nn.AdaptiveAvgPool2d((3, 4)),
+    nn.AdaptiveAvgPool2d((None, 1)),
+    nn.Flatten(2),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_layer_equals_torch(layer: nn.Module, tmp_path: Path) -> None:
+    compiled(layer, tmp_path)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "mean of all": lambda m, x: x.mean(),
+    "mean, rank kept": lambda m, x: x.mean((2, 3), keepdim=True),
+    "mean of images": lambda m, x: torch.mean(x, dim=[2, 3]),
+    "mean of a channel": lambda m, x: x.mean(1),
+    "numbers": lambda m, x: (3 - x * 2 + 1) / 4 - 2 / (x * x + 3),
+    "scaled sum": lambda m, x: torch.add(x, x * x, alpha=0.5) - torch.sub(x, 1, alpha=2),
+    "negative": lambda m, x: -x,
+    "broadcast": lambda m, x: x * x.mean(1, True) + x.mean((1, 3), True),
+    "view": lambda m, x: x.view(x.size(0), -1),
+    "reshape by sizes": lambda m, x: x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:]),
+    "transpose": lambda m, x: torch.transpose(x, 1, -1).permute(0, 2, 1, 3).contiguous(),
+    "shuffle": lambda m, x: x.view(1, 3, 2, 6, 12).transpose(1, 2).reshape(1, 6, 6, 12),
+    "squeeze": lambda m, x: x.mean(2, keepdim=True).squeeze(2).unsqueeze(-1).squeeze(),
+    "cat": lambda m, x: torch.cat([x, F.relu(x), x], dim=1),
+    "softmax": lambda m, x: F.softmax(x.flatten(1), dim=1),
+    "clamp": lambda m, x: x.clamp(min=-0.5) + torch.clamp(x, max=0.3),
+    "hard swish by hand": lambda m, x: x * F.relu6(x + 3.0, inplace=True) / 6.0,
+    "functions": lambda m, x: F.gelu(F.silu(F.hardswish(x))) + F.hardsigmoid(x) + torch.sigmoid(x) + x.tanh(),
+    "pooling": lambda m, x: F.adaptive_avg_pool2d(F.avg_pool2d(F.max_pool2d(x, 3, 2, 1), 2), 1),
+    "dropout": lambda m, x: F.dropout(x, 0.5, training=m.training),
+    "size decides": lambda m, x: F.relu(x) if x.shape[2] % 2 == 0 and len(x) == 1 else torch.cumsum(x, 1),
+    "the input itself": lambda m, x: x,
+    "one result twice": lambda m, x: (x * 2,) * 2,
+    "a dictionary": lambda m, x: {"features": x * 2, "logits": x.mean((2, 3))},
+    "numbers only as result": lambda m, x: [x + 1, x.mean()],
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_equals_torch(name: str, tmp_path: Path) -> None:
+    compiled(Lambda(FUNCTIONS[name]), tmp_path)
+
+
+def test_weights_that_are_computed_are_computed_once(tmp_path: Path) -> None:
+    """Weight standardisation, pruning hooks and parametrizations end as plain constants."""
+
+    def standardised(m: Any, x: torch.Tensor) -> Any:
+        weight = m.conv.weight - m.conv.weight.mean((1, 2, 3), keepdim=True)
+        return m.scale * F.conv2d(x, weight, m.conv.bias) + x.mean()
+
+    compiled(Lambda(standardised, conv=nn.Conv2d(3, 4, 3), scale=nn.Parameter(torch.full((4, 1, 1), 0.3))), tmp_path)
+    pruned = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    prune.l1_unstructured(pruned[0], "weight", 0.5)  # type: ignore[no-untyped-call]
+    assert compiled(pruned, tmp_path).macs == 4 * 3 * 9 * 100
+    compiled(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: (lambda y: F.relu(y, inplace=True) + y)(x * 2),
+        lambda m, x: (lambda y: y.add_(1) * y)(x * 2),
+        lambda m, x: (lambda y: (y.clone(), y.mul_(2)))(x + 1),
+    ],
+)
+def test_changes_in_place_are_seen_by_later_readers(function: Callable[..., Any], tmp_path: Path) -> None:
+    compiled(Lambda(function), tmp_path)
+
+
+def test_changed_views_are_left_to_the_exporter(tmp_path: Path) -> None:
+    def changed(m: Any, x: torch.Tensor) -> Any:
+        y = x * 2
+        view = y.view(-1)
+        view.add_(1)
+        return y
+
+    with pytest.raises(UnknownLayer, match="changed in place"):
+        trace(Lambda(changed).eval(), images())
+
+
+def test_several_inputs_and_indices(tmp_path: Path) -> None:
+    pair = [TensorSpec("left", "float32", (2, 3)), TensorSpec("right", "float32", (2, 4))]
+    compiled(Lambda(lambda m, a, b: m.out(torch.cat([a, b], 1)), out=nn.Linear(7, 2)), tmp_path, pair)
+    tokens = [TensorSpec("tokens", "int64", (2, 6))]
+    compiled(Lambda(lambda m, t: m.out(m.table(t)), table=nn.Embedding(12, 4), out=nn.Linear(4, 3)), tmp_path, tokens)
+
+
+def test_subclass_with_its_own_forward_is_traced_inside(tmp_path: Path) -> None:
+    class Doubled(nn.Conv2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input) * 2
+
+    compiled(nn.Sequential(Doubled(3, 4, 3), nn.ReLU()), tmp_path)
+
+
+blocks = st.fixed_dictionaries(
+    {
+        "out": st.sampled_from([8, 12]),
+        "kernel": st.sampled_from([3, 5, 7]),
+        "stride": st.sampled_from([1, 2]),
+        "expand": st.sampled_from([1, 3]),
+        "act": st.sampled_from([nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU]),
+        "se": st.booleans(),
+    }
+)
+pools = st.sampled_from([nn.Identity(), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, ceil_mode=False)])
+
+
+@RELAXED
+@given(st.lists(blocks, max_size=4), pools, st.sampled_from([17, 32]), st.integers(0, 100))
+def test_random_networks_equal_torch(
+    tmp_path: Path, rows: list[dict[str, Any]], pool: nn.Module, size: int, seed: int
+) -> None:
+    if isinstance(pool, nn.AvgPool2d) and sum(row["stride"] == 2 for row in rows) > 2:
+        pool = nn.Identity()
+    torch.manual_seed(seed)
+    compiled(small_network(rows, pool=pool), tmp_path, images(size))
