@@ -193,7 +193,7 @@ def rollback(client: AgentClient, store: Store, name: str | None = None) -> Stor
 def reconcile(client: AgentClient, store: Store) -> None:
     """Bring the store in line with what the board says is active: a host may have been killed in between."""
     target = client.target.name
-    active = {(release.name, release.version) for release in client.releases() if release.active}
+    active = {(entry["name"], entry["version"]) for entry in client.releases() if entry["active"]}
     for release in store.releases(target=target):
         is_active = (release.name, release.version) in active
         if is_active and release.state != "active":
@@ -203,10 +203,10 @@ def reconcile(client: AgentClient, store: Store) -> None:
 
 
 def _only_name(client: AgentClient) -> str:
-    names = sorted({release.name for release in client.releases()})
+    names: list[str] = sorted({entry["name"] for entry in client.releases()})
     target = client.target.name
     if not names:
-        raise ReleaseError(f"There is no release on {target}.", hint=f"Bring one there: `edgenas deploy ... --to {target}`.")
+        raise ReleaseError(f"There is no release on {target}.", hint=f"Bring one: `edgenas deploy ... --to {target}`.")
     if len(names) > 1:
         raise ReleaseError(f"{target} has several releases: {', '.join(names)}.", hint="Name one with --name.")
     return names[0]

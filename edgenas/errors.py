@@ -10,11 +10,11 @@ Exit codes: 0 done, 1 a negative result (nothing meets the constraint, a check f
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 
-class Blame(str, Enum):
+class Blame(StrEnum):
     """Who has to act before the same thing can succeed."""
 
     USER = "user"
@@ -49,6 +49,10 @@ class EdgenasError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class UnexpectedFault(EdgenasError):
+    """Something failed that nothing was foreseen for; kept as a failure so that a study can go on."""
 
 
 # ---------------------------------------------------------------------------------------------------- the user's

@@ -77,14 +77,14 @@ class AccuracyEvaluator:
             SpaceError: The configuration lies outside the space.
         """
         sub = self.net.extract(config)
-        calibration.recalibrate(sub, self._batches("train", self.resolution(config), self.calibration_images))
+        calibration.recalibrate(sub, self.batches("train", self.resolution(config), self.calibration_images))
         return sub
 
     def evaluate(self, config: Mapping[str, Any]) -> dict[str, float]:
         """``accuracy`` (percent top-1), ``macs`` and ``params`` of a configuration."""
         sub = self.subnetwork(config)
         return {
-            "accuracy": calibration.top1_percent(sub, self._batches(self.split, self.resolution(config), None)),
+            "accuracy": calibration.top1_percent(sub, self.batches(self.split, self.resolution(config), None)),
             "macs": float(getattr(sub, "macs")),  # noqa: B009 - torch types attributes of modules as tensors
             "params": float(getattr(sub, "params")),  # noqa: B009
         }
@@ -93,8 +93,8 @@ class AccuracyEvaluator:
         """Side of the input in pixels."""
         return self.net.input_spec(config).shape[-1]
 
-    def _batches(self, split: str, resolution: int, limit: int | None) -> list[Batch]:
-        """Batches are kept: every configuration of a search asks for the same few."""
+    def batches(self, split: str, resolution: int, limit: int | None = None) -> list[Batch]:
+        """The first ``limit`` images of a split, kept: every configuration of a search asks for the same few."""
         key = (split, resolution, limit)
         if key not in self._kept:
             self._kept[key] = list(self.dataset.batches(split, resolution, self.batch_size, limit))

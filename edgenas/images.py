@@ -116,7 +116,7 @@ def image_array(value: object, where: str) -> npt.NDArray[Any]:
     if array.ndim != 4 or array.shape[1] not in (1, 3, 4) or 0 in array.shape:
         raise DataError(
             f"{where} has shape {np.asarray(value).shape}.",
-            hint="Give (N, height, width), (N, channels, height, width) or (N, height, width, channels); channels: 1, 3, 4.",
+            hint="Give (N, height, width), (N, channels, height, width) or (N, height, width, channels).",
         )
     if array.dtype == np.uint8:
         return array

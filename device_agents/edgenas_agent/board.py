@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from typing import Any, Dict, List, Optional
@@ -22,7 +23,7 @@ _NO_NAMES = ("", "none", "default string", "to be filled by o.e.m.", "system pro
 
 
 def read(system: Optional[System] = None) -> Dict[str, Any]:
-    """The board's description: model, cpu, cores, arch, kernel, memory_bytes, boot_id, system."""
+    """The board's description: model, cpu, cores, arch, kernel, memory_bytes, boot_id, system, unit."""
     system = system or System()
     cpu = cpu_name(system.text("/proc/cpuinfo") or "") or platform.processor() or platform.machine()
     return {
@@ -34,6 +35,7 @@ def read(system: Optional[System] = None) -> Dict[str, Any]:
         "memory_bytes": _memory_bytes(system),
         "boot_id": system.text("/proc/sys/kernel/random/boot_id") or "",
         "system": "Android" if "ANDROID_ROOT" in os.environ else platform.system(),
+        "unit": _unit(system),
     }
 
 
@@ -67,6 +69,15 @@ def _model(system: System) -> str:
             return text[:200]
     words = (system.command(["getprop", f"ro.product.{key}"]) or "" for key in ("manufacturer", "model"))
     return " ".join(word for word in words if word)[:200]
+
+
+def _unit(system: System) -> str:
+    """Tells two boards of one model apart, without telling their numbers; empty where every user may not read one."""
+    for name in ("/proc/device-tree/serial-number", "/etc/machine-id", "/var/lib/dbus/machine-id"):
+        number = system.text(name) or ""
+        if number.strip("0"):
+            return hashlib.sha256(b"edgenas unit " + number.encode("utf-8")).hexdigest()[:16]
+    return ""
 
 
 def _memory_bytes(system: System) -> int:

@@ -29,15 +29,11 @@ class Cache:
 
     def missing(self, hashes: List[str]) -> List[str]:
         """Those that are not here. Asking counts as use."""
-        absent = []
-        for sha256 in hashes:
-            path = self._find(sha256)
-            if path is None:
-                absent.append(sha256)
-            else:
-                with contextlib.suppress(OSError):
-                    os.utime(str(path))
-        return absent
+        here = {path.name.partition(".")[0]: path for _, _, path in self._files()}
+        for sha256 in {check_hash(sha256) for sha256 in hashes} & here.keys():
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(str(here[sha256]))
+        return [sha256 for sha256 in hashes if sha256 not in here]
 
     def checked(self, sha256: str) -> Path:
         """The file of a hash, read through once more, for a memory card may have lost some of it.

@@ -72,12 +72,12 @@ class Desk:
         name = request.header.get("op")
         if not isinstance(name, str) or name not in OPERATIONS:
             raise Refusal("unknown_op", f"{str(name)[:80]!r} is none of {', '.join(sorted(OPERATIONS))}, cancel, bye")
-        if self._inbox.stopped(request.number):
-            raise Refusal("cancelled", "the host cancelled this request")
         return OPERATIONS[name](self, request)
 
     def run(self, request: Request, job: Dict[str, Any], deadline_s: float, artifact: Optional[Path] = None) -> Answer:
         """Lets a worker do a job on behalf of a request."""
+        if self._inbox.stopped(request.number):
+            raise Refusal("cancelled", "the host cancelled this request")
         self._inbox.busy = True
         try:
             return self._jobs.run(

@@ -14,24 +14,27 @@ from typing import Any, Dict, Optional, Sequence
 
 from . import __version__
 from .folders import Folders
-from .frames import PREAMBLE, PROTOCOL_VERSION, encode
+from .frames import PREAMBLE, PROTOCOL_VERSION, FrameError, encode
 from .inbox import Inbox, Request
 from .operations import Desk
 from .refusal import Refusal
 
 IDLE_S = 6 * 3600.0
-EXIT_OK, EXIT_BROKEN_FRAMES, EXIT_NO_FOLDER = 0, 2, 3
+EXIT_OK, EXIT_BROKEN_FRAMES, EXIT_NO_START = 0, 2, 3
 
 
 def serve(root: Path, runtime_modules: Sequence[str] = (), idle_s: float = IDLE_S) -> int:
     """Serves one host until it goes away, is silent for too long, or a signal ends the agent; the exit code."""
     try:
+        for module in runtime_modules:
+            importlib.import_module(module)
         folders = Folders(root)
+    except ImportError as error:
+        sys.stderr.write(f"edgenas-agent: a runtime module cannot be imported: {error}\n")
+        return EXIT_NO_START
     except OSError as error:
         sys.stderr.write(f"edgenas-agent: {root} cannot be the agent's folder: {error}\n")
-        return EXIT_NO_FOLDER
-    for module in runtime_modules:
-        importlib.import_module(module)
+        return EXIT_NO_START
     wire = _Wire()
     inbox = Inbox(wire.stdin, wire.answer)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -102,10 +105,13 @@ class _Wire:
         self._write(encode(event))
 
     def answer(self, name: Any, result: Dict[str, Any], refusal: Optional[Refusal], body: bytes = b"") -> None:
-        if refusal is not None:
-            self._write(encode({"id": name, "ok": False, "error": refusal.to_dict()}))
-        else:
-            self._write(encode({"id": name, "ok": True, **result}, body))
+        if refusal is None:
+            try:
+                self._write(encode({"id": name, "ok": True, **result}, body))
+                return
+            except FrameError as error:
+                refusal = Refusal("internal", f"the answer cannot be sent: {error}")
+        self._write(encode({"id": name, "ok": False, "error": refusal.to_dict()}))
 
     def _write(self, data: bytes) -> None:
         with self._lock:

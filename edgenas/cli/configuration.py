@@ -25,12 +25,14 @@ def read_config(text: str, space: SearchSpace) -> dict[str, Any]:
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise SpaceError(f"{source} is neither JSON nor a readable file.", hint='Write \'{"ks": [3, 5], ...}\'.') from error
+            raise SpaceError(
+                f"{source} is neither JSON nor a readable file.", hint="Write '{\"ks\": [3, 5], ...}'."
+            ) from error
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SpaceError(f"{source} is not valid JSON: {error}.", hint='Write \'{"ks": [3, 5], ...}\'.') from error
+        raise SpaceError(f"{source} is not valid JSON: {error}.", hint="Write '{\"ks\": [3, 5], ...}'.") from error
     if not isinstance(config, dict):
-        raise SpaceError(f"{source} is no JSON object.", hint='Write \'{"ks": [3, 5], ...}\'.')
+        raise SpaceError(f"{source} is no JSON object.", hint="Write '{\"ks\": [3, 5], ...}'.")
     space.validate(config)
     return space.canonical(config)

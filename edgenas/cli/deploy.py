@@ -19,9 +19,7 @@ from edgenas.cli.session import workspace
     help="How much slower than in the study it may be, as a share.  [default: as the family says]",
 )
 @output.json_option
-def command(
-    study: str, pick: str, target: str, name: str, latency_tolerance: float | None, as_json: bool
-) -> None:
+def command(study: str, pick: str, target: str, name: str, latency_tolerance: float | None, as_json: bool) -> None:
     from edgenas.pipeline.releases import deploy_pick
 
     release, verification, chosen = deploy_pick(

@@ -36,9 +36,7 @@ def command(
     space.store.add_artifact(artifact, subject.net.space.key(chosen))
     inputs = [spec.random(0) for spec in artifact.inputs]
     with Boards(space, lambda incident: output.note(f"{incident.message} Trying again.")) as boards:
-        measurement, _ = boards.measure(
-            target, artifact, inputs, host_outputs(artifact, inputs), rule, again=again
-        )
+        measurement, _ = boards.measure(target, artifact, inputs, host_outputs(artifact, inputs), rule, again=again)
     facts = {
         "latency ms": f"{measurement.latency_ms:.4g} ({measurement.latency_low_ms:.4g} to "
         f"{measurement.latency_high_ms:.4g} at {100 * rule.confidence:.0f} %)",

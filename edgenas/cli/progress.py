@@ -79,7 +79,8 @@ class StudyProgress:
         front = self._front_with(evaluation)
         head = f"[dim]{event.evaluated:>4}/{event.budget}[/]"
         if evaluation.error:
-            what = f"[red]{evaluation.error.kind}[/] ({evaluation.error.blame}) {escape(output.clean(evaluation.error.message))}"
+            failure = evaluation.error
+            what = f"[red]{failure.kind}[/] ({failure.blame}) {escape(output.clean(failure.message))}"
         else:
             what = "  ".join(_shown(name, number) for name, number in evaluation.values.items() if _wanted(name))
             verdicts = dict(evaluation.details.get("verdicts", {}))

@@ -106,7 +106,7 @@ def show(study: str, show_all: bool, failures: bool, as_json: bool) -> None:
         output.table(rows, ["#", "failure", "blame", "message"])
         return
     _print_table(result, chosen)
-    if result.nearest_message:
+    if result.done and result.nearest_message:
         output.note(result.nearest_message)
 
 
@@ -114,7 +114,7 @@ def show(study: str, show_all: bool, failures: bool, as_json: bool) -> None:
 @output.json_option
 def list_tactics(as_json: bool) -> None:
     """List the search tactics and their options."""
-    from edgenas.search import tactic_options, tactics
+    from edgenas.search.tactics import tactic_options, tactics
 
     found = {name: tactic_options(name) for name in tactics()}
     if as_json:
@@ -149,6 +149,14 @@ def _conclude(result: SearchResult, as_json: bool) -> int:
     if result.interrupted:
         output.note(f"Stopped and saved. Go on: `edgenas search resume {result.study}`.")
         return 130
+    if not result.done:
+        first = result.failures[0].error if result.failures else None
+        output.error(
+            f"No candidate was evaluated with success; the first failed with {first.kind}: {first.message}"
+            if first else "No candidate was evaluated.",
+            f"See `edgenas search show {result.study} --failures`.",
+        )  # fmt: skip
+        return 1
     failed = f", {len(result.failures)} failed" if result.failures else ""
     output.note(
         f"{len(result.done)} candidates evaluated{failed}, {len(result.front)} on the front. "

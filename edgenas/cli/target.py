@@ -111,11 +111,9 @@ def show(name: str, as_json: bool) -> None:
 @output.json_option
 def check(name: str, as_json: bool) -> None:
     """Connect to a board, install the agent where it is missing, and say what the board is."""
-    from dataclasses import asdict
-
     space = workspace()
     with space.connect(space.target(name)) as client:
-        probe = asdict(space.probe(client))
+        probe = space.probe(client).to_dict()
     if as_json:
         output.emit_json(probe)
         return
@@ -129,12 +127,12 @@ def check(name: str, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def trust(name: str, replace: bool, yes: bool) -> None:
     """Fetch a board's host key, show its fingerprint, and remember it once you agree."""
-    from edgenas.lab import KeyState, host_key
+    from edgenas.lab import KeyState, offered_key
     from edgenas.lab import trust as remember
 
     space = workspace()
     target = space.target(name)
-    key = host_key(target, space.home)
+    key = offered_key(target, space.home)
     output.note(f"{name} shows {key.type} {key.fingerprint}")
     if key.state is KeyState.KNOWN:
         output.note("That key is known already.")
@@ -161,7 +159,7 @@ def list_families(as_json: bool) -> None:
     """List the board families."""
     from edgenas.lab import families
 
-    rows = [(name, family.title) for name, family in sorted(families().items())]
+    rows = [(name, family.description) for name, family in sorted(families().items())]
     if as_json:
         output.emit_json([{"name": name, "title": text} for name, text in rows])
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPSET = 17
+# torch's exporter keeps its state in globals.
+_ONE_EXPORT = threading.Lock()
 
 
 def export_onnx(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> bytes:
@@ -36,7 +39,7 @@ def export_onnx(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequen
     tensors = tuple(torch.from_numpy(spec.random()).to(device) for spec in inputs)
     buffer: Any = io.BytesIO()  # torch takes one, though its annotations name files only
     try:
-        with _quiet(), torch.inference_mode():
+        with _ONE_EXPORT, _quiet(), torch.inference_mode():
             torch.onnx.export(
                 module,
                 tensors,

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgenas.lab.agent import AgentClient, Probe, connect, runtime_for
+    from edgenas.lab.agent import AgentClient, connect
     from edgenas.lab.board_families import BoardFamily, families, family
     from edgenas.lab.checks import Check, doctor
     from edgenas.lab.keys import HostKey, KeyState, offered_key, remember_key, trust
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
         measurement_key,
         protocol,
     )
+    from edgenas.lab.probe import Probe, runtime_for
     from edgenas.lab.targets import Target
     from edgenas.lab.transport import Channel, CommandResult, Transport, open_transport, register_transport
     from edgenas.lab.verdicts import Verdict, verdict
 
 _HOMES = {
-    "agent": ("AgentClient", "Probe", "connect", "runtime_for"),
+    "agent": ("AgentClient", "connect"),
     "checks": ("Check", "doctor"),
     "board_families": ("BoardFamily", "families", "family"),
     "keys": ("HostKey", "KeyState", "offered_key", "remember_key", "trust"),
     "measurement": (
         "PROTOCOLS", "Board", "Measurement", "Protocol", "RuntimeBuild", "measurement_key", "protocol",
     ),
+    "probe": ("Probe", "runtime_for"),
     "targets": ("Target",),
     "transport": ("Channel", "CommandResult", "Transport", "open_transport", "register_transport"),
     "verdicts": ("Verdict", "verdict"),

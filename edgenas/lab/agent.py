@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from edgenas_agent import runtimes
-from edgenas_agent.frames import MAX_BODY, Frame, FrameError, pack_tensors, unpack_tensors
-from edgenas_agent.refusal import Refusal
+from edgenas_agent.frames import Frame, FrameError
 
 from edgenas.compile.artifact import Artifact, TensorSpec
-from edgenas.errors import HostError, OutputMismatch, UsageError
-from edgenas.lab import answers, failures
+from edgenas.errors import HostError
+from edgenas.lab import answers, failures, tensors
 from edgenas.lab.board_families import BoardFamily, family
 from edgenas.lab.install import Installed, install
 from edgenas.lab.measurement import Board, Measurement, Protocol, RuntimeBuild
+from edgenas.lab.probe import Probe
 from edgenas.lab.session import SHORT_S, SILENCE_S, OnProgress, Session
 from edgenas.lab.targets import Target
+from edgenas.lab.tensors import Array, short
 from edgenas.lab.transport import Transport, open_transport
 from edgenas.lab.verdicts import verdict
-
-Array = npt.NDArray[Any]
 
 CHUNK = 1024 * 1024
 #: The agent keeps the deadline; the host waits so much longer before it stops believing in it.
@@ -34,45 +30,6 @@ GRACE_S = 10.0
 #: Reading a model and its runtime from a slow memory card.
 LOAD_S = 120.0
 SEND_S = 600.0
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a board is and has.
-
-    Attributes:
-        board: Its description.
-        runtimes: Installed ones; the provider is the one that is taken where none is asked for.
-        missing_runtimes: Name to reason.
-        conditions: As the agent read them.
-        free_bytes: On the disk of the agent's folder.
-        python: Version of the agent's interpreter.
-    """
-
-    board: Board
-    runtimes: tuple[RuntimeBuild, ...]
-    missing_runtimes: Mapping[str, str]
-    conditions: Mapping[str, Any]
-    free_bytes: int
-    python: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return asdict(self)
-
-
-def runtime_for(target: Target, format: str, probe: Mapping[str, Any]) -> RuntimeBuild | None:
-    """What would run an artifact of a format on a board, by a probe that was kept as :meth:`Probe.to_dict`.
-
-    Returns:
-        ``None`` where the board has no runtime for it.
-    """
-    try:
-        name, _ = runtimes.find(target.runtime, f".{format}")
-    except Refusal:
-        return None
-    found = (RuntimeBuild(**build) for build in probe.get("runtimes", []))
-    return next((build for build in found if build.name == name), None)
 
 
 def connect(target: Target, *, home: Path, on_event: Callable[[str], None] | None = None) -> AgentClient:
@@ -141,7 +98,7 @@ class AgentClient:
 
     def probe(self) -> Probe:
         """What the board is and has."""
-        frame = self._ask("probe", {"family": self.family.for_agent()}, "probe", timeout_s=2 * SHORT_S)
+        frame = self._ask("probe", {"family": self.family.for_agent()}, "probe", timeout_s=5 * SHORT_S)
         said = self._session.parse(answers.ProbeAnswer, frame.header)
         return Probe(
             board=Board(**said.board.model_dump()),
@@ -166,17 +123,17 @@ class AgentClient:
             raise HostError(f"{path} has been changed since it was compiled.", hint="Delete it and compile again.")
         if sha256 in self._there:
             return sha256
-        frame = self._ask("has", {"sha256": [sha256]}, _short(sha256))
+        frame = self._ask("has", {"sha256": [sha256]}, short(sha256))
         if sha256 in self._session.parse(answers.HasAnswer, frame.header).missing:
             try:
                 self._put(path, sha256, size)
             except failures.Refused as refused:
                 if refused.kind != "digest_mismatch":
-                    raise failures.failure(refused, self.target.name, _short(sha256)) from refused
+                    raise failures.failure(refused, self.target.name, short(sha256)) from refused
                 try:
                     self._put(path, sha256, size)
                 except failures.Refused as again:
-                    raise failures.failure(again, self.target.name, _short(sha256)) from again
+                    raise failures.failure(again, self.target.name, short(sha256)) from again
         self._there.add(sha256)
         return sha256
 
@@ -207,7 +164,7 @@ class AgentClient:
             DeviceError: The board or its agent is at fault.
             LinkError: The link is.
         """
-        specs, body = _pack(artifact, artifact.inputs, inputs)
+        specs, body = tensors.pack(artifact, artifact.inputs, inputs)
         limit_s = deadline_s or LOAD_S + 1.5 * (protocol.warmup_max_s + protocol.max_s)
         fields = {
             "protocol": protocol.to_dict(), "inputs": specs, "family": self.family.for_agent(), "deadline_s": limit_s,
@@ -268,15 +225,15 @@ class AgentClient:
             The outputs, stacked in the same way, and how many samples the board itself found right (``None`` without
             labels).
         """
-        count = _stack_length(artifact, inputs, labels)
-        step = _samples_per_request(artifact, count)
+        count = tensors.stack_length(artifact, inputs, labels)
+        step = tensors.samples_per_request(artifact, count)
         collected: list[list[Array]] = []
         correct = 0
         for start in range(0, count, step):
             part = [array[start : start + step] for array in inputs]
             size = len(part[0])
             wanted = [TensorSpec(s.name, s.dtype, (size, *s.shape[1:])) for s in artifact.inputs]
-            specs, body = _pack(artifact, wanted, part)
+            specs, body = tensors.pack(artifact, wanted, part)
             fields: dict[str, Any] = {"threads": threads, "inputs": specs, "deadline_s": deadline_s}
             if labels is not None:
                 fields["labels"] = [int(label) for label in labels[start : start + step]]
@@ -383,7 +340,7 @@ class AgentClient:
                 if refused.kind == "missing_artifact" and attempt == 1:
                     self._there.discard(artifact.sha256)
                     continue
-                raise failures.failure(refused, self.target.name, _short(artifact.sha256)) from refused
+                raise failures.failure(refused, self.target.name, short(artifact.sha256)) from refused
         raise AssertionError("the second attempt returns or raises")
 
     def _ask(self, op: str, fields: Mapping[str, Any], subject: str, timeout_s: float = SHORT_S) -> Frame:
@@ -395,77 +352,10 @@ class AgentClient:
     def _unpack(
         self, artifact: Artifact, specs: Sequence[Mapping[str, Any]], body: bytes, count: int | None
     ) -> list[Array]:
-        """Arrays from a body. ``count`` samples are stacked in each, or, without, a single run's outputs."""
         try:
-            tensors = unpack_tensors(specs, body)
+            return tensors.unpack(self.target.name, artifact, specs, body, count)
         except FrameError as error:
             self._session.give_up(f"the outputs do not fit their description: {error}")
-        arrays = [
-            np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).reshape(shape) for _, dtype, shape, data in tensors
-        ]
-        batch = artifact.inputs[0].shape[0] if artifact.inputs and artifact.inputs[0].shape else 1
-        wanted = [(s.dtype, s.shape if count is None else _stacked(s.shape, batch, count)) for s in artifact.outputs]
-        got = [(dtype, shape) for _, dtype, shape, _ in tensors]
-        if artifact.outputs and got != wanted:
-            raise OutputMismatch(
-                f"{self.target.name}, {_short(artifact.sha256)}: the outputs are {_describe(got)}, "
-                f"but the artifact promises {_describe(wanted)}."
-            )
-        return arrays
-
-
-def _stacked(shape: tuple[int, ...], batch: int, count: int) -> tuple[int, ...]:
-    return (count, *shape[1:]) if shape and shape[0] == batch else (count // batch, *shape)
-
-
-def _describe(outputs: Sequence[tuple[str, tuple[int, ...]]]) -> str:
-    return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in outputs) or "nothing"
-
-
-def _pack(
-    artifact: Artifact, specs: Sequence[TensorSpec], arrays: Sequence[Array]
-) -> tuple[list[dict[str, Any]], bytes]:
-    if len(arrays) != len(specs):
-        raise UsageError(f"{_short(artifact.sha256)} takes {len(specs)} inputs, but was given {len(arrays)}.")
-    for spec, array in zip(specs, arrays, strict=True):
-        if array.shape != spec.shape or array.dtype != np.dtype(spec.dtype):
-            raise UsageError(
-                f"Input {spec.name} of {_short(artifact.sha256)} takes {spec.dtype}{list(spec.shape)}, "
-                f"but was given {array.dtype}{list(array.shape)}."
-            )
-    tensors = [
-        (s.name, s.dtype, s.shape, np.ascontiguousarray(a, np.dtype(s.dtype).newbyteorder("<")).tobytes())
-        for s, a in zip(specs, arrays, strict=True)
-    ]
-    try:
-        return pack_tensors(tensors)
-    except FrameError as error:
-        raise UsageError(f"The inputs of {_short(artifact.sha256)} cannot be sent: {error}.") from error
-
-
-def _stack_length(artifact: Artifact, inputs: Sequence[Array], labels: Sequence[int] | None) -> int:
-    lengths = {len(array) for array in inputs if array.ndim}
-    batch = artifact.inputs[0].shape[0]
-    if len(lengths) != 1 or not (count := lengths.pop()) or count % batch:
-        raise UsageError(f"The inputs must be stacks of one length, a multiple of the batch {batch} of the artifact.")
-    if labels is not None and len(labels) != count:
-        raise UsageError(f"There are {count} samples but {len(labels)} labels.")
-    return count
-
-
-def _samples_per_request(artifact: Artifact, count: int) -> int:
-    """As many as fit one frame in both ways, a multiple of the batch."""
-    batch = artifact.inputs[0].shape[0]
-
-    def size(specs: Sequence[TensorSpec]) -> int:
-        return sum(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in specs)
-
-    runs = min(MAX_BODY // max(1, size(artifact.inputs)), MAX_BODY // max(1, size(artifact.outputs)))
-    return min(count, max(1, runs) * batch)
-
-
-def _short(sha256: str) -> str:
-    return f"artifact {sha256[:12]}"
 
 
 def _open(path: Path) -> Any:

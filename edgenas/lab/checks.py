@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import DeviceDiskFull, EdgenasError, PythonTooOld
-from edgenas.lab.agent import Probe, connect
+from edgenas.lab.agent import connect
 from edgenas.lab.board_families import BoardFamily, family
 from edgenas.lab.install import find_python, root_of, shell_path
 from edgenas.lab.keys import KeyState, offered_key
+from edgenas.lab.probe import Probe
 from edgenas.lab.targets import Target
 from edgenas.lab.text import clean
 from edgenas.lab.transport import open_transport

@@ -1,4 +1,4 @@
-"""Boards in use: sessions that heal, and measurements that are recorded once and looked up before a board is touched."""
+"""Boards in use: sessions that heal, and measurements that are looked up before a board is touched."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from edgenas.compile import Artifact
 from edgenas.compile.artifact import Array
 from edgenas.errors import AgentFailed, DeviceError, EdgenasError, LinkError, OutputMismatch, RuntimeMissing
-from edgenas.lab import AgentClient, Measurement, Probe, Progress, Protocol, RuntimeBuild, measurement_key
+from edgenas.lab import AgentClient, Board, Measurement, Protocol, measurement_key, runtime_for
 from edgenas.pipeline.workspace import Workspace
 
 # A board's arithmetic differs from the host's (other vector units, other order of sums), a wrong result differs by far
 # more: outputs must agree within this share of the largest.
 OUTPUT_TOLERANCE = 1e-3
-# Which runtime loads which format, where the target names none.
-RUNTIMES = {"onnx": "onnxruntime", "tflite": "tflite"}
 ATTEMPTS = 3
 # After so many candidates in a row that a board could not serve, the study stops instead of failing the rest.
 FAILURES_IN_A_ROW = 3
@@ -85,11 +84,11 @@ class Boards:
 
     def key(self, name: str, artifact: Artifact, protocol: Protocol) -> str | None:
         """The key of a measurement, from what the board last said of itself; ``None`` if it never did."""
-        probe = self._workspace.last_probe(name)
-        build = None if probe is None else self._runtime(name, artifact.format, probe)
-        if probe is None or build is None:
+        probe = self._workspace.store.get_probe(name)
+        build = probe and runtime_for(self._workspace.target(name), artifact.format, probe)
+        if not probe or not build:
             return None
-        return measurement_key(artifact.sha256, build.id, probe.board.fingerprint, protocol)
+        return measurement_key(artifact.sha256, build.id, Board.from_dict(probe["board"]).fingerprint, protocol)
 
     def ready(self, name: str, format: str) -> None:
         """Make sure that a board answers and has a runtime for a format.
@@ -99,17 +98,13 @@ class Boards:
             LinkError, TrustError, DeviceError: It does not answer as it should.
         """
         self.client(name)
-        probe = self._workspace.last_probe(name)
-        if probe is None or self._runtime(name, format, probe) is None:
-            reasons = "; ".join(f"{n}: {why}" for n, why in probe.missing_runtimes.items()) if probe else ""
+        probe = self._workspace.store.get_probe(name) or {}
+        if runtime_for(self._workspace.target(name), format, probe) is None:
+            reasons = "; ".join(f"{runtime}: {why}" for runtime, why in probe.get("missing_runtimes", {}).items())
             raise RuntimeMissing(
                 f"{name} has no runtime for {format} artifacts under its Python ({reasons or 'none found'}).",
                 hint=f"Run `edgenas doctor {name}` for the command that installs one.",
             )
-
-    def _runtime(self, name: str, format: str, probe: Probe) -> RuntimeBuild | None:
-        wanted = self._workspace.target(name).runtime or RUNTIMES[format]
-        return next((runtime for runtime in probe.runtimes if runtime.name == wanted), None)
 
     def measure(
         self,
@@ -120,7 +115,7 @@ class Boards:
         protocol: Protocol,
         *,
         again: bool = False,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> tuple[Measurement, tuple[Incident, ...]]:
         """Measure an artifact on a board, or return what is recorded.
 
@@ -187,9 +182,7 @@ def _compare(name: str, outputs: Sequence[Array], expected: Sequence[Array]) -> 
         raise OutputMismatch(f"On {name} the artifact gave {len(outputs)} outputs, on this computer {len(expected)}.")
     for index, (ours, theirs) in enumerate(zip(expected, outputs, strict=True)):
         if ours.shape != theirs.shape:
-            raise OutputMismatch(
-                f"On {name} output {index} has shape {theirs.shape}, on this computer {ours.shape}."
-            )
+            raise OutputMismatch(f"On {name} output {index} has shape {theirs.shape}, on this computer {ours.shape}.")
         scale = float(np.max(np.abs(ours), initial=0.0)) or 1.0
         difference = float(np.max(np.abs(ours.astype(np.float64) - theirs), initial=0.0)) / scale
         # Written so that NaN fails.

@@ -9,8 +9,8 @@ from typing import Any
 
 from edgenas.compile import Artifact, host_outputs
 from edgenas.compile.artifact import Array
-from edgenas.errors import EdgenasError, ObjectiveError
-from edgenas.lab import Measurement, Progress, Protocol
+from edgenas.errors import EdgenasError, ObjectiveError, UnexpectedFault
+from edgenas.lab import Measurement, Protocol
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
@@ -101,6 +101,10 @@ class BoardEvaluator:
             if error.exit_code in (2, 4):
                 raise
             return error
+        except Exception as error:
+            fault = UnexpectedFault(f"{type(error).__name__}: {error}")
+            fault.__cause__ = error
+            return fault
 
     def evaluate(self, config: Config) -> Outcome:
         """All values of one configuration.
@@ -133,8 +137,9 @@ class BoardEvaluator:
                     details.setdefault("incidents", []).extend(asdict(incident) for incident in incidents)
         return Outcome(values, tuple(keys), details)
 
-    def _tell(self, target: str, progress: Progress) -> None:
-        self._on_phase(target, f"{progress.phase} ({progress.samples} runs)" if progress.samples else progress.phase)
+    def _tell(self, target: str, progress: dict[str, Any]) -> None:
+        runs = progress.get("samples")
+        self._on_phase(target, f"{progress['phase']} ({runs} runs)" if runs else str(progress["phase"]))
 
     def compiled(self, config: Config, module: Any) -> tuple[Artifact, list[Array], list[Array]]:
         """The artifact of a sub-network, an input for it, and the host's outputs."""
@@ -142,5 +147,3 @@ class BoardEvaluator:
         self._workspace.store.add_artifact(artifact, self._subject.net.space.key(config), self._study)
         inputs = [spec.random(INPUT_SEED) for spec in artifact.inputs]
         return artifact, inputs, host_outputs(artifact, inputs)
-
-

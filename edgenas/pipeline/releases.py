@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgenas import deploy
-from edgenas.compile import host_outputs
+from edgenas.compile import Artifact, host_outputs
 from edgenas.compile.artifact import Array
 from edgenas.deploy import ReleasePlan, Verification
 from edgenas.lab import Measurement, family
-from edgenas.pipeline.evaluator import BoardEvaluator
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.studies import open_study, protocol_of
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import Evaluation, Pick
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from edgenas.store import StoredRelease
 
 
@@ -59,7 +58,7 @@ def deploy_pick(
     workspace.store.add_artifact(artifact, chosen.key, study_name)
     images, labels = subject.held_back(chosen.config)
     if latency_tolerance is None:
-        latency_tolerance = family(target.family).latency_tolerance
+        latency_tolerance = getattr(family(target.family), "latency_tolerance", 1.0)
     plan = ReleasePlan(
         name=name or study_name,
         artifact=artifact,
@@ -79,14 +78,13 @@ def deploy_pick(
     return release, verification, chosen
 
 
-def _row_by_row(artifact: object, images: Array) -> Array:
+def _row_by_row(artifact: Artifact, images: Array) -> Array:
     """The host's outputs for each image: artifacts take one at a time."""
-    import numpy as np
-
     return np.concatenate([host_outputs(artifact, [images[i : i + 1]])[0] for i in range(len(images))])
 
 
 def _measured(workspace: Workspace, chosen: Evaluation, target: str) -> Measurement | None:
-    """What the study measured for a candidate on a board."""
-    found = (workspace.store.find(key) for key in chosen.measurements)
-    return next((m for m in found if m is not None and m.target == target), None)
+    """What the study measured for a candidate on a board; later repeats under the same key are not the study's."""
+    latency_ms = chosen.values.get(f"latency_ms@{target}")
+    found = [m for key in chosen.measurements for m in workspace.store.measurements(key=key, target=target)]
+    return next((m for m in found if m.latency_ms == latency_ms), None)

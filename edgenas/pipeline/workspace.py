@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,17 +72,5 @@ class Workspace:
     def probe(self, client: AgentClient) -> Probe:
         """Ask a board what it is and remember the answer, so that later questions need not touch it."""
         probe = client.probe()
-        self.store.set_probe(client.target.name, asdict(probe))
+        self.store.set_probe(client.target.name, probe.to_dict())
         return probe
-
-    def last_probe(self, target: str) -> Probe | None:
-        """What a board last said of itself; ``None`` if it never did."""
-        from edgenas.lab import Board, Probe, RuntimeBuild
-
-        stored = self.store.get_probe(target)
-        if stored is None:
-            return None
-        fields = dict(stored)
-        fields["board"] = Board.from_dict(fields["board"])
-        fields["runtimes"] = tuple(RuntimeBuild(**runtime) for runtime in fields["runtimes"])
-        return Probe(**fields)

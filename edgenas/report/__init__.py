@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgenas.report.collect import collect
     from edgenas.report.data import BoardView, Candidate, Command, Progress, Release, ReportData, Study, Timing
-    from edgenas.report.render import render, write
+    from edgenas.report.files import write, write_report
+    from edgenas.report.render import render
 
 # plotly and pymoo are slow to import; nothing is imported before it is asked for.
 _HOME = {
@@ -22,7 +23,8 @@ _HOME = {
     "Timing": "data",
     "collect": "collect",
     "render": "render",
-    "write": "render",
+    "write": "files",
+    "write_report": "files",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "collect",
     "render",
     "write",
+    "write_report",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgenas import __version__
 from edgenas.errors import EdgenasError
@@ -17,6 +17,8 @@ from edgenas.spaces import SearchSpace
 
 if TYPE_CHECKING:
     from edgenas.store import Store, StoredEvaluation, StoredStudy
+
+Rule = TypeVar("Rule", Objective, Constraint)
 
 #: The hypervolume is worked out at no more than so many places of a long study.
 MAX_STEPS = 150
@@ -39,7 +41,7 @@ def collect(store: Store, study: str, *, commands: Sequence[Command] = (), made_
     evaluations = store.evaluations(study)
     goals = tuple(o for text in _texts(stored.spec, "objectives") if (o := _parsed(Objective, text)))
     rules = tuple(c for text in _texts(stored.spec, "constraints") if (c := _parsed(Constraint, text)))
-    candidates = _candidates(store, study, evaluations, goals, rules)
+    candidates = _candidates(evaluations, goals, rules)
     found = {key: m for e in evaluations for key in e.measurements if (m := store.find(key))}
     targets = _targets(stored.spec, goals, rules, found.values())
     timings = tuple(t for e in evaluations for t in _timings(e, found, targets))
@@ -57,7 +59,7 @@ def collect(store: Store, study: str, *, commands: Sequence[Command] = (), made_
         boards=tuple(_board(store, target) for target in targets),
         releases=releases,
         progress=progress(candidates, goals),
-        commands=(*commands, *_commands(study, stored.state, candidates, goals, releases, targets)),
+        commands=(*commands, *_commands(stored, candidates, goals, releases, targets)),
         edgenas_version=__version__,
         made_at=made_at or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
@@ -119,18 +121,16 @@ def _study(stored: StoredStudy, evaluations: Sequence[StoredEvaluation], timings
 
 
 def _candidates(
-    store: Store, study: str, evaluations: Sequence[StoredEvaluation], goals: Sequence[Objective],
-    rules: Sequence[Constraint],
-) -> tuple[Candidate, ...]:  # fmt: skip
+    evaluations: Sequence[StoredEvaluation], goals: Sequence[Objective], rules: Sequence[Constraint]
+) -> tuple[Candidate, ...]:
     fit = [
         e for e in evaluations
         if e.state == "done" and goals and all(o.name in e.values for o in goals)
         and total_violation(rules, e.values) == 0.0
     ]  # fmt: skip
-    best = nondominated(costs(goals, [e.values for e in fit])) if fit else []
-    front = {e.index for e, keep in zip(fit, best, strict=True) if keep}
+    kept = nondominated(costs(goals, [e.values for e in fit])).tolist() if fit else []
+    front = {e.index for e, keep in zip(fit, kept, strict=True) if keep}
     feasible = {e.index for e in fit}
-    artifacts: dict[str, tuple[str, ...]] = {}
     return tuple(
         Candidate(
             index=e.index,
@@ -143,7 +143,7 @@ def _candidates(
             feasible=e.index in feasible,
             batch=e.batch,
             reason=e.reason,
-            artifacts=artifacts.get(e.config_key, ()),
+            incidents=_incidents(e.details),
             kind=e.kind,
             blame=e.blame,
             message=e.message,
@@ -154,10 +154,16 @@ def _candidates(
     )
 
 
+def _incidents(details: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
+    entries = details.get("incidents")
+    listed = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+    return tuple({str(k): _text(v) for k, v in entry.items()} for entry in listed)
+
+
 def _timings(
     evaluation: StoredEvaluation, found: Mapping[str, Measurement], targets: Sequence[str]
 ) -> list[Timing]:  # fmt: skip
-    """One timing for each board of an evaluation: that whose latency is the evaluation's value, if there are several."""
+    """One timing for each board; where there are several, that whose latency is the evaluation's value."""
     timings: dict[str, Timing] = {}
     for key in evaluation.measurements:
         measurement = found.get(key)
@@ -204,12 +210,13 @@ def _board(store: Store, target: str) -> BoardView:
 
 
 def _commands(
-    study: str, state: str, candidates: Sequence[Candidate], goals: Sequence[Objective], releases: Sequence[Release],
+    study: StoredStudy, candidates: Sequence[Candidate], goals: Sequence[Objective], releases: Sequence[Release],
     targets: Sequence[str],
 ) -> list[Command]:  # fmt: skip
-    name = shlex.quote(study)
-    commands = [Command(f"edgenas search show {name}", "Show the study and its front")]
-    if state != "done":
+    name = shlex.quote(study.name)
+    commands = [Command(line, "Run the same study")] if (line := _run_line(study)) else []
+    commands += [Command(f"edgenas search show {name}", "Show the study and its front")]
+    if study.state != "done":
         commands.append(Command(f"edgenas search resume {name}", "Go on with the study"))
     active = [r for r in releases if r.state == "active" and r.candidate is not None]
     for release in active:
@@ -222,6 +229,28 @@ def _commands(
         commands.append(Command(line, "Deploy a pick"))
     commands.append(Command(f"edgenas report {name} -o report.html", "Write this report again"))
     return commands
+
+
+def _run_line(study: StoredStudy) -> str:
+    """The command that starts this study; empty where a program of the user's own did."""
+    spec = study.spec
+    if not spec.get("checkpoint"):
+        return ""
+    words = ["edgenas", "search", "run", study.name, "--supernet", _text(spec["checkpoint"])]
+    for option, texts in (("-o", _texts(spec, "objectives")), ("-c", _texts(spec, "constraints"))):
+        words += [word for text in texts for word in (option, text)]
+    for option, name in (
+        ("--data", "data"), ("--tactic", "tactic"), ("--budget", "budget"), ("--seed", "seed"),
+        ("--batch", "batch_size"),
+    ):  # fmt: skip
+        words += [option, _text(spec[name])] if spec.get(name) is not None else []
+    options = spec.get("tactic_options")
+    for name, value in options.items() if isinstance(options, Mapping) else ():
+        words += ["--option", f"{name}={value}"] if isinstance(value, str | int | float) else []
+    protocol = spec.get("protocol")
+    if isinstance(protocol, Mapping) and protocol.get("name"):
+        words += ["--protocol", _text(protocol["name"]), "--threads", _text(protocol.get("threads", 1))]
+    return shlex.join(words)
 
 
 def _pick(candidates: Sequence[Candidate], goals: Sequence[Objective], index: int | None) -> str:
@@ -242,7 +271,7 @@ def _space(description: Any) -> SearchSpace | None:
         return None
 
 
-def _parsed[Rule: (Objective, Constraint)](kind: type[Rule], text: str) -> Rule | None:
+def _parsed(kind: type[Rule], text: str) -> Rule | None:
     """A report is still worth having where one line of a study's settings cannot be read any more."""
     try:
         return kind.parse(text)

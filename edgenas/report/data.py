@@ -69,7 +69,7 @@ class Candidate:
         predicted: What the tactic expected, by name; may be empty.
         on_front: Whether it is on the measured front.
         feasible: Whether it keeps every constraint.
-        artifacts: Hashes of the artifacts that it was compiled to.
+        incidents: Faults on the way that another attempt healed: ``target``, ``kind``, ``blame``, ``message`` each.
         kind: Class of the error; empty unless failed.
         blame: Who has to act; empty unless failed.
         message: What happened; empty unless failed.
@@ -87,7 +87,7 @@ class Candidate:
     feasible: bool = True
     batch: int = 0
     reason: str = ""
-    artifacts: tuple[str, ...] = ()
+    incidents: tuple[Mapping[str, str], ...] = ()
     kind: str = ""
     blame: str = ""
     message: str = ""
@@ -103,11 +103,13 @@ class Timing:
         candidate: Index of the candidate.
         target: As the study names the board; the measurement may be older and carry another name of the same board.
         measurement: With samples and conditions.
+        key: Under which the store has it.
     """
 
     candidate: int
     target: str
     measurement: Measurement
+    key: str = ""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def front_figures(data: ReportData) -> list[Figure]:
 
 def predicted_figures(data: ReportData) -> list[Figure]:
     """Predicted against measured, for each value that the tactic predicted at least twice."""
-    shown, figures = quantities_of(data), []
+    shown = quantities_of(data)
+    figures: list[Figure] = []
     for name, q in shown.items():
         pairs = [(c, c.predicted[name], c.values[name]) for c in data.done if name in c.predicted and name in c.values]
         if len(pairs) >= 2:
@@ -298,31 +299,29 @@ def _bounds(data: ReportData, layout: dict[str, Any], x: Quantity, y: Quantity) 
             continue
         q, upright = (x, True) if rule.name == x.name else (y, False)
         at = rule.bound / q.scale
-        line = {"type": "line", "line": {"color": palette.BOUND, "width": 1.2, "dash": "dash"}, "layer": "below"}
+        line = {"type": "line", "line": {"color": palette.BOUND, "width": 1.2, "dash": "dash"}, "layer": "above"}
         ends = {"x0": at, "x1": at, "y0": 0, "y1": 1} if upright else {"y0": at, "y1": at, "x0": 0, "x1": 1}
         refs = {"yref": "paper"} if upright else {"xref": "paper"}
         layout["shapes"].append({**line, **ends, **refs})
         word = {"<=": "at most", "<": "below", ">=": "at least", ">": "above"}[rule.op]
         texts.append(f"{q.label} {word} {q.text(rule.bound)}")
         axis = layout["xaxis" if upright else "yaxis"]
-        seen = _widened([c.values[q.name] / q.scale for c in data.done if q.name in c.values], at)
-        if seen is None:
+        if q.name != "evaluation" and "range" not in axis:
+            values = [c.values[q.name] / q.scale for c in data.done if q.name in c.values]
+            axis["range"] = _ends(values, [r.bound / q.scale for r in data.constraints if r.name == q.name])
+        if not axis["range"][0] <= at <= axis["range"][1]:
             texts[-1] += " (beyond the axis)"
-        elif "range" not in axis:
-            axis["range"] = seen
     return texts
 
 
-def _widened(values: list[float], bound: float) -> list[float] | None:
-    """Ends of an axis that shows values and bound; ``None`` where that would squeeze the values into a corner."""
-    if not values:
-        return [bound * 0.9 - 1e-9, bound * 1.1 + 1e-9]
+def _ends(values: list[float], bounds: list[float]) -> list[float]:
+    """Ends of an axis that shows all values, and those bounds that do not squeeze the values into a corner."""
     low, high = min(values), max(values)
     span = (high - low) or abs(high) or 1.0
-    if bound < low - 1.5 * span or bound > high + 1.5 * span:
-        return None
-    low, high = min(low, bound), max(high, bound)
-    return [low - 0.06 * (high - low), high + 0.06 * (high - low)]
+    near = [b for b in bounds if low - 0.8 * span <= b <= high + 0.8 * span]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.06 * ((high - low) or span)
+    return [low - margin, high + margin]
 
 
 def _layout(x_title: str, y_title: str) -> dict[str, Any]:

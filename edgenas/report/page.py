@@ -1,4 +1,4 @@
-"""What the template shows, section by section, as plain rows of text. Nothing here is escaped: the template does that."""
+"""What the template shows, section by section, as plain rows of text, escaped only by the template itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from markupsafe import Markup
 from edgenas.report import conditions
 from edgenas.report.data import Candidate, Release, ReportData, Timing
 from edgenas.report.figures import quantities_of
-from edgenas.report.quantities import THIN, Quantity, count, duration, number, quantity, size, small
-from edgenas.report.strips import Scale, common_scale, outliers, percentile_ms, strip
-from edgenas.report.text import config_groups, moment, scalar, seconds_between
-from edgenas.search.objectives import total_violation
+from edgenas.report.headline import searched, sentence
+from edgenas.report.quantities import THIN, Quantity, number, quantity, size
+from edgenas.report.strips import Scale, common_scale, outliers, own_scale, percentile_ms, strip
+from edgenas.report.text import config_groups, scalar
 
 #: So many distributions are open from the start; the rest of a long front is folded away.
 OPEN_STRIPS = 24
@@ -56,6 +56,7 @@ class Strip:
     svg: Markup
     verdict: str
     evidence: tuple[str, ...]
+    widened: int | None
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ class ReleaseCard:
 
 @dataclass(frozen=True)
 class Page:
-    """All of it."""
+    """All of it. The first ``main`` columns are objectives and constraints."""
 
     sentence: str
     facts: list[tuple[str, str]]
     columns: list[Quantity]
+    main: int
     rows: list[Row]
     strips: list[Strip]
-    scale: Scale
     boards: list[BoardCard]
     releases: list[ReleaseCard]
     hashes: list[tuple[str, str]]
@@ -106,98 +107,18 @@ def page(data: ReportData) -> Page:
         verdicts[timing.measurement.verdict] = verdicts.get(timing.measurement.verdict, 0) + 1
     return Page(
         sentence=sentence(data, shown),
-        facts=_facts(data, shown, verdicts),
+        facts=searched(data, shown, verdicts),
         columns=list(shown.values()),
+        main=len({*(o.name for o in data.objectives), *(c.name for c in data.constraints)}),
         rows=_rows(data, shown),
         strips=[_strip(data, t, scale, shown) for t in members],
-        scale=scale,
         boards=_boards(data),
-        releases=[_release(r) for r in sorted(reversed(data.releases), key=lambda r: r.state != "active")],
+        releases=[_release(r) for r in data.releases[::-1]],
         hashes=_hashes(data),
         protocol=[(k, scalar(v)) for k, v in data.study.protocol.items()],
         others=len(data.timings) - len(members),
         badges=verdicts,
     )
-
-
-def sentence(data: ReportData, shown: Mapping[str, Quantity]) -> str:
-    """The result in one or two sentences."""
-    total, done, front = len(data.candidates), len(data.done), data.front
-    if not total:
-        return "Nothing has been evaluated yet."
-    if not done:
-        if len(data.failures) == total:
-            return f"None of the {total} candidates gave a value: all of them failed."
-        return f"{total} candidates are proposed; none is finished yet."
-    if not front:
-        rules = " and ".join(_rule(str(c)) for c in data.constraints)
-        nearest = min(data.done, key=lambda c: (total_violation(data.constraints, c.values), c.index))
-        broken = [c.name for c in data.constraints if not c.holds(nearest.values.get(c.name, float("nan")))]
-        names = ", ".join(f"{small(shown[n].label)} {shown[n].text(nearest.values.get(n))}" for n in broken)
-        near = f"; the nearest is candidate {nearest.index} with {names}" if names else ""
-        return f"None of the {done} measured sub-networks meets {rules or 'the constraints'}{near}."
-    verb = "is" if len(front) == 1 else "are"
-    start = f"{len(front)} of {done} measured sub-networks {verb} on the front."
-    picks = [(c, boards) for c in data.done if (boards := data.picks.get(c.index))]
-    if picks:
-        texts = [_picked(_reached(c, data, shown), boards) for c, boards in picks]
-        return f"{start} The pick{'s' if len(texts) > 1 else ''}: {'; '.join(texts)}."
-    if len(front) > 1:
-        return f"{start} It reaches from {_reached(front[0], data, shown)} to {_reached(front[-1], data, shown)}."
-    return f"{start} It has {_reached(front[0], data, shown)}."
-
-
-def _picked(reached: str, boards: Sequence[str]) -> str:
-    """What was reached, and where it runs now unless the text says so already."""
-    unsaid = [b for b in boards if not reached.endswith(f"on {b}")]
-    return f"{reached} (active on {' and '.join(unsaid)})" if unsaid else reached
-
-
-def _reached(candidate: Candidate, data: ReportData, shown: Mapping[str, Quantity]) -> str:
-    parts = []
-    for objective in data.objectives:
-        if objective.name in candidate.values:
-            q = shown[objective.name]
-            value = q.text(candidate.values[q.name])
-            parts.append(f"at {value} on {q.target}" if q.short == "Latency" and q.target else f"{q.short} {value}")
-    text = small(parts[0]) if parts else "no values"
-    for part in parts[1:]:
-        text += f" {part}" if part.startswith("at ") else f", {small(part)}"
-    return text
-
-
-def _rule(text: str) -> str:
-    for op, sign in (("<=", " ≤ "), (">=", " ≥ "), ("<", " < "), (">", " > ")):
-        if op in text:
-            return text.replace(op, sign, 1)
-    return text
-
-
-def _facts(data: ReportData, shown: Mapping[str, Quantity], verdicts: Mapping[str, int]) -> list[tuple[str, str]]:
-    study = data.study
-    space = f"{count(study.space_size)} configurations" if study.space_size is not None else ""
-    space = ", ".join(part for part in (study.space_name, space) if part)
-    wanted = {"max": "highest", "min": "lowest"}
-    options = ", ".join(f"{k} {scalar(v)}" for k, v in study.tactic_options.items())
-    tactic = ", ".join(part for part in (study.tactic, options) if part)
-    seconds = seconds_between(study.started_at, study.ended_at)
-    when = f"{moment(study.started_at)}" + (f", {duration(seconds)}" if seconds is not None else "")
-    boards = "; ".join(f"{b.target} ({b.board.model or b.board.cpu})" if b.board else b.target for b in data.boards)
-    facts = [
-        ("Super-network", study.supernet),
-        ("Search space", space),
-        ("Data", study.data),
-        ("Objectives", ", ".join(f"{wanted[o.direction]} {small(shown[o.name].label)}" for o in data.objectives)),
-        ("Constraints", "; ".join(_rule(str(c)) for c in data.constraints)),
-        ("Boards", boards),
-        ("Tactic", tactic),
-        ("Seed", "" if study.seed is None else str(study.seed)),
-        ("Budget", "" if study.budget is None else f"{count(study.budget)} evaluations"),
-        ("Protocol", scalar(study.protocol.get("name", ""))),
-        ("Searched", when if study.started_at else ""),
-        ("Verdicts", ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items())),
-    ]
-    return [(name, text) for name, text in facts if text]
 
 
 def _rows(data: ReportData, shown: Mapping[str, Quantity]) -> list[Row]:
@@ -230,15 +151,16 @@ def _rows(data: ReportData, shown: Mapping[str, Quantity]) -> list[Row]:
     return rows
 
 
-def _strip(data: ReportData, timing: Timing, scale: Scale, shown: Mapping[str, Quantity]) -> Strip:
+def _strip(data: ReportData, timing: Timing, common: Scale, shown: Mapping[str, Quantity]) -> Strip:
     m = timing.measurement
     q = shown.get(f"latency_ms@{timing.target}") or shown.get("latency_ms")
     q = q or quantity("latency_ms", [m.latency_ms])
     candidate = data.candidates[timing.candidate]
     values = [shown[o.name].text(candidate.values.get(o.name)) for o in data.objectives if "latency" not in o.name]
-    slower = outliers(m, scale)
+    scale = own_scale(m, common)
+    beyond = outliers(m, scale)
     facts = [f"{len(m.samples_ns)} runs in {len(m.block_sizes)} blocks, {m.warmup_runs} to warm up"]
-    facts += [f"{slower} beyond the scale"] if slower else []
+    facts += [f"{beyond} beyond the scale"] if beyond else []
     facts.append(f"load {number(m.load_ms, 1)}{THIN}ms")
     facts.append(f"peak memory {size(m.peak_memory_bytes)}")
     facts.append("converged" if m.stop_reason == "converged" else f"stopped by {m.stop_reason}")
@@ -257,6 +179,7 @@ def _strip(data: ReportData, timing: Timing, scale: Scale, shown: Mapping[str, Q
         svg=strip(m, scale, label),
         verdict=m.verdict,
         evidence=m.evidence,
+        widened=scale.factor if scale.factor > 1 else None,
     )
 
 
@@ -301,39 +224,49 @@ def _distinct(texts: Sequence[str]) -> str:
 
 
 def _release(release: Release) -> ReleaseCard:
-    """Checks are what says whether it held: ``{"checks": [{"name", "ok", "detail"}]}``, or ``{name: true}``, or
-    ``{name: {"ok": true, ...}}``; everything else is a fact."""
-    checks: list[tuple[str, bool, str]] = []
-    facts: list[tuple[str, str]] = []
+    """Findings (``{"name", "ok", "detail"}``) and all that says whether it held are checks; the rest are facts."""
     verification: dict[str, Any] = dict(release.verification)
-    listed = verification.pop("checks", None)
-    if isinstance(listed, Mapping):
-        verification = {**listed, **verification}
-    elif isinstance(listed, list | tuple):
-        for entry in listed:
-            if isinstance(entry, Mapping):
-                checks.append(_check(_words(scalar(entry.get("name", "check"))), entry))
+    findings = verification.pop("findings", None)
+    checks = [
+        _check(scalar(entry.get("name", "check")), entry)
+        for entry in (findings if isinstance(findings, list | tuple) else ())
+        if isinstance(entry, Mapping)
+    ]
+    facts: list[tuple[str, str]] = []
+    if verification.get("error"):
+        checks.append(("Finished", False, scalar(verification.pop("error"))))
+    if checks:
+        # The sum of the findings, which the release's state shows already.
+        verification.pop("ok", None)
     for name, value in verification.items():
         if isinstance(value, bool):
             checks.append((_words(name), value, ""))
         elif isinstance(value, Mapping) and isinstance(value.get("ok"), bool):
-            checks.append(_check(_words(name), value))
+            checks.append(_check(name, value))
         else:
-            facts.append((_words(name), scalar(value)))
+            facts.append(_fact(name, value))
     return ReleaseCard(release, checks, facts)
-
-
-def _words(name: str) -> str:
-    """A key as a label: ``largest_difference`` becomes ``Largest difference``."""
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
 
 
 def _check(name: str, entry: Mapping[str, Any]) -> tuple[str, bool, str]:
     detail = entry.get("detail")
     if detail is None:
         detail = {k: v for k, v in entry.items() if k not in ("name", "ok")}
-    return name, bool(entry.get("ok")), scalar(detail)
+    return _words(name), bool(entry.get("ok")), scalar(detail)
+
+
+def _fact(name: str, value: Any) -> tuple[str, str]:
+    if isinstance(value, int | float):
+        unit = next((u for word, u in (("accuracy", "%"), ("_ms", "ms")) if word in name), "")
+        if unit:
+            return _words(name.removesuffix("_ms")), quantity("accuracy" if unit == "%" else name, [value]).text(value)
+    return _words(name), scalar(value)
+
+
+def _words(name: str) -> str:
+    """A key as a label: ``host_accuracy`` becomes ``Host accuracy``."""
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 def _hashes(data: ReportData) -> list[tuple[str, str]]:

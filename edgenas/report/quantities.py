@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -57,7 +56,7 @@ class Quantity:
     def interval(self, low: float, high: float) -> str:
         """Both ends with so many decimals that they differ visibly."""
         width = abs(high - low) / self.scale
-        finer = min(7, max(self.decimals, 1 - math.floor(math.log10(width)))) if width > 0 else self.decimals
+        finer = min(7, max(self.decimals, -math.floor(math.log10(width)))) if width > 0 else self.decimals
         return f"{number(low / self.scale, finer)} – {number(high / self.scale, finer)}"
 
     def text(self, value: float | None) -> str:
@@ -130,7 +129,7 @@ def _scaled(largest: float) -> tuple[float, str]:
 
 
 def _decimals(sizes: list[float]) -> int:
-    """Enough for three significant digits of the middle value; none where all are whole."""
+    """Enough for three significant digits of a value between the least and the middle one; none where all are whole."""
     if not sizes or all(s == int(s) and s < 1e15 for s in sizes):
         return 0
-    return min(6, max(0, 2 - math.floor(math.log10(statistics.median(sizes)))))
+    return min(6, max(0, 2 - math.floor(math.log10(sorted(sizes)[(len(sizes) - 1) // 4]))))

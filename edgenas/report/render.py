@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgenas.errors import HostError
 from edgenas.report import palette
 from edgenas.report.data import ReportData
 from edgenas.report.figures import front_figures, predicted_figures, progress_figure
@@ -49,35 +45,6 @@ def render(data: ReportData) -> str:
         policy=_policy([s for s in (plotly, script) if s]),
         open_strips=OPEN_STRIPS,
     )
-
-
-def write(data: ReportData, path: Path) -> Path:
-    """Writes the report; a file that is there is replaced in one step, and stays as it is where writing fails.
-
-    Returns:
-        The absolute path.
-
-    Raises:
-        HostError: The folder is missing or not writable, or the disk is full.
-    """
-    path = path.expanduser().absolute()
-    text = render(data)
-    temporary = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.tmp")
-    try:
-        try:
-            with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise HostError(
-            f"The report cannot be written to {path}: {error.strerror}.", hint="Name another file with -o FILE."
-        ) from error
-    return path
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ page's style sheet, light or dark.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,17 +27,19 @@ _BINS = 28
 
 @dataclass(frozen=True)
 class Scale:
-    """The vertical axis that all strips share: deviation from each one's own latency, as a share of it.
+    """The vertical axis of a strip: deviation from each one's own latency, as a share of it.
 
     Attributes:
         low: Negative.
-        high: Positive; slower runs are drawn as marks on the upper edge.
+        high: Positive; runs beyond are drawn as marks on the edges.
         ticks: Where to draw lines; 0 is one of them.
+        factor: How much wider than the common scale.
     """
 
     low: float
     high: float
     ticks: tuple[float, ...]
+    factor: int = 1
 
     def y(self, deviation: float) -> float:
         """Vertical position of a deviation; what lies outside is moved to the edge."""
@@ -52,12 +55,26 @@ def common_scale(measurements: Sequence[Measurement]) -> Scale:
         if len(deviations):
             lows.append(float(np.quantile(deviations, 0.005)))
             highs.append(float(np.quantile(deviations, 0.97)))
-    # One noisy measurement must not flatten all others: its own tail goes to the edge.
-    low = max(-0.6, min(-0.01, min(lows) * 1.1))
-    high = min(1.0, max(0.02, float(np.quantile(highs, 0.9)) * 1.15, -low * 0.5))
-    step = next((s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if (high - low) / s <= 5), 1.0)
-    ticks = tuple(round(n * step, 4) for n in range(int(low / step), int(high / step) + 1))
-    return Scale(low, high, ticks)
+    # Few noisy measurements must not flatten all others: they get a wider scale of their own.
+    low = max(-0.6, min(-0.01, float(np.quantile(lows, 0.2)) * 1.2))
+    return _scale(low, min(1.0, max(0.02, float(np.quantile(highs, 0.8)) * 1.2, -low * 0.5)), 1)
+
+
+def own_scale(measurement: Measurement, common: Scale) -> Scale:
+    """The common scale, or a multiple of it for a measurement that spreads far beyond it."""
+    allowed = len(measurement.samples_ns) * 0.06
+    for factor in (1, 2, 5, 10, 20):
+        scale = common if factor == 1 else _scale(max(-0.99, common.low * factor), common.high * factor, factor)
+        if outliers(measurement, scale) <= allowed:
+            break
+    return scale
+
+
+def _scale(low: float, high: float, factor: int) -> Scale:
+    steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    step = next((s for s in steps if (high - low) / s <= 5), 10.0)
+    ticks = tuple(round(n * step, 4) for n in range(math.ceil(low / step), int(high / step) + 1))
+    return Scale(low, high, ticks, factor)
 
 
 def strip(measurement: Measurement, scale: Scale, label: str) -> Markup:
@@ -81,8 +98,9 @@ def strip(measurement: Measurement, scale: Scale, label: str) -> Markup:
 
 
 def outliers(measurement: Measurement, scale: Scale) -> int:
-    """How many runs are slower than the scale reaches."""
-    return int((_deviations(measurement) > scale.high).sum())
+    """How many runs lie beyond the scale on either side."""
+    deviations = _deviations(measurement)
+    return int(((deviations > scale.high) | (deviations < scale.low)).sum())
 
 
 def percentile_ms(measurement: Measurement, percent: float) -> float:
@@ -128,7 +146,7 @@ def _dots(measurement: Measurement, deviations: npt.NDArray[np.float64], scale: 
             continue
         chunk = deviations[start : start + block]
         x = _LEFT + (np.arange(start, start + block) + 0.5) / total * _STRIP
-        inside = chunk <= scale.high
+        inside = (chunk <= scale.high) & (chunk >= scale.low)
         y = [scale.y(d) for d in chunk[inside]]
         places = dict.fromkeys((round(a * 2) / 2, round(b * 2) / 2) for a, b in zip(x[inside].tolist(), y, strict=True))
         path = "".join(f"M{a:g} {b:g}h0" for a, b in places)
@@ -141,9 +159,11 @@ def _dots(measurement: Measurement, deviations: npt.NDArray[np.float64], scale: 
 
 
 def _outliers(deviations: npt.NDArray[np.float64], scale: Scale) -> str:
-    beyond = np.flatnonzero(deviations > scale.high)
-    columns = dict.fromkeys(round(_LEFT + (i + 0.5) / len(deviations) * _STRIP) for i in beyond.tolist())
-    path = "".join(f"M{x - 2.5} {_TOP - 3}l2.5 -4l2.5 4z" for x in columns)
+    path = ""
+    for beyond, y, tip in ((deviations > scale.high, _TOP - 3, -4), (deviations < scale.low, _TOP + _PLOT + 3, 4)):
+        places = np.flatnonzero(beyond).tolist()
+        columns = dict.fromkeys(round(_LEFT + (i + 0.5) / len(deviations) * _STRIP) for i in places)
+        path += "".join(f"M{x - 2.5} {y}l2.5 {tip}l2.5 {-tip}z" for x in columns)
     return f'<path class="beyond" d="{path}"/>' if path else ""
 
 

@@ -115,3 +115,41 @@ def ranking(points: Floats, broken: Floats, count: int, rng: np.random.Generator
     order = np.lexsort((-crowding, rank))
     chosen: Indices = survivors.get("X")[:, 0].astype(np.int64)[order]
     return chosen
+
+
+def greedy_gains(points: Floats, front: Floats, count: int) -> Indices:
+    """Row numbers of ``count`` points that together add most hypervolume to a front, the largest gain first.
+
+    Each is the one with the most to add to the front and those chosen before, so the choice is both good and spread.
+    Points that add nothing come last, in their own order.
+
+    Args:
+        points: Finite costs, shape ``[N, objectives]``.
+        front: Costs that are there already, shape ``[M, objectives]``; may be empty.
+        count: Points wanted; at most ``N`` come back.
+    """
+    every = np.concatenate([front, points])
+    low = every.min(axis=0)
+    span = every.max(axis=0) - low
+    scale = np.where(span > 0, span, 1.0)
+    scaled, current = (points - low) / scale, (front - low) / scale
+    corner = np.full(points.shape[1], 1.1)
+    volume = hypervolume_of(current, corner)
+    bounds = np.full(len(points), np.inf)
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(points)):
+        # A gain only shrinks as others are chosen, so an old gain is an upper bound: look again at the largest until
+        # the freshest is the largest.
+        fresh = np.zeros(len(points), dtype=bool)
+        while not fresh[best := int(np.argmax(bounds))]:
+            bounds[best] = hypervolume_of(np.vstack([current, scaled[best]]), corner) - volume
+            fresh[best] = True
+        if bounds[best] <= 0:
+            left = np.isfinite(bounds)
+            chosen += np.flatnonzero(left)[: count - len(chosen)].tolist()
+            break
+        current = np.vstack([current, scaled[best]])
+        volume += bounds[best]
+        chosen.append(best)
+        bounds[best] = -np.inf
+    return np.array(chosen, dtype=np.int64)

@@ -242,7 +242,7 @@ def ofa_mbv3_w12(resolutions: tuple[int, ...] = (224,), num_classes: int = 1000)
 
 @register_supernetwork("demo_mbv3")
 def demo_mbv3(
-    resolutions: tuple[int, ...] = (16, 24), num_classes: int = 10, in_channels: int = 1, width_multiplier: float = 1.0
+    resolutions: tuple[int, ...] = (12, 16), num_classes: int = 10, in_channels: int = 1, width_multiplier: float = 1.0
 ) -> MobileNetV3:
     """A small net for scikit-learn's digits; trains in about a minute on two cores."""
     return mobilenet_v3(
@@ -253,7 +253,7 @@ def demo_mbv3(
         width_multiplier=width_multiplier,
         num_classes=num_classes,
         in_channels=in_channels,
-        base_widths=(16, 16, 24, 32, 48, 96, 128),
+        base_widths=(8, 8, 16, 24, 40, 80, 96),
         strides=(2, 2, 1),
         activations=("relu", "h_swish", "h_swish"),
         se=(False, True, True),

@@ -33,6 +33,17 @@ OnProgress = Callable[[TrainingProgress], None]
 _ORDER, _SUBNETWORKS, _AUGMENTATION, _TORCH = range(4)  # streams of random numbers
 
 
+def _sgd(groups: list[dict[str, Any]], plan: TrainingPlan) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0)
+
+
+def _adamw(groups: list[dict[str, Any]], plan: TrainingPlan) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(plan.momentum, 0.999))
+
+
+_OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
+
+
 def train(
     net: SuperNetwork,
     data: LabelledImages,
@@ -95,12 +106,7 @@ class _Trainer:
         self.device = next(net.parameters()).device
         self.smallest, self.largest = net.space.extremes()
         self._check_data()
-        self.optimizer = torch.optim.SGD(
-            _parameter_groups(net, plan.weight_decay),
-            lr=plan.learning_rate,
-            momentum=plan.momentum,
-            nesterov=plan.momentum > 0,
-        )
+        self.optimizer = _OPTIMIZERS[plan.optimizer](_parameter_groups(net, plan.weight_decay), plan)
         self.step = 0
         self.within_step = False
         self.progress = TrainingProgress(0, plan.steps, float("nan"))

@@ -9,6 +9,8 @@ from typing import Any
 
 from edgenas.errors import UsageError
 
+OPTIMIZERS = ("adamw", "sgd")
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -16,10 +18,11 @@ class TrainingPlan:
 
     Attributes:
         steps: Optimiser steps in all.
+        optimizer: ``adamw`` (few steps to good accuracy) or ``sgd`` (Nesterov; for many epochs, as in OFA).
         batch_size: Images per step.
         learning_rate: Highest; it rises over the warm-up and then falls as a half cosine to zero.
         warmup_steps: Steps in which the rate rises.
-        momentum: Of stochastic gradient descent (Nesterov).
+        momentum: Of SGD; the decay of the first moment for AdamW.
         weight_decay: On filters and the classifier's matrix; not on biases, batch norms and kernel transforms.
         label_smoothing: Of the largest sub-network's loss.
         random_subnetworks: Drawn anew each step, besides the largest and the smallest.
@@ -37,10 +40,11 @@ class TrainingPlan:
 
     steps: int = 1000
     batch_size: int = 64
-    learning_rate: float = 0.1
+    optimizer: str = "adamw"
+    learning_rate: float = 4e-3
     warmup_steps: int = 20
     momentum: float = 0.9
-    weight_decay: float = 3e-5
+    weight_decay: float = 0.01
     label_smoothing: float = 0.1
     random_subnetworks: int = 2
     gradient_clip: float = 1.0
@@ -51,6 +55,7 @@ class TrainingPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._check("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         for name in ("steps", "batch_size", "calibration_images"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("warmup_steps", "random_subnetworks", "evaluate_every", "seed", "weight_decay"):
@@ -88,7 +93,7 @@ class TrainingPlan:
 
     def _check(self, name: str, holds: bool, range_text: str) -> None:
         value = getattr(self, name)
-        if not holds or not math.isfinite(value):
+        if not holds or (not isinstance(value, str) and not math.isfinite(value)):
             raise UsageError(f"Training setting {name} must be {range_text}, not {value!r}.", hint="See TrainingPlan.")
 
 

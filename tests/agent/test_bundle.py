@@ -35,9 +35,7 @@ def test_it_is_built_the_same_from_any_folder(tmp_path):
     assert not any("bundle" in name or "pycache" in name for name in names)
 
 
-@pytest.mark.parametrize(
-    "path", SOURCES, ids=lambda path: path.name if path.parent.name != "runtimes" else f"r-{path.name}"
-)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_source_is_python_3_8_and_standard_library(path):
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
     inside = {id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef)
@@ -73,7 +71,7 @@ def pythons(*versions: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.8", "3.13"])
 def test_it_measures_on_other_pythons(tmp_path, version):
     found = pythons(version)
     if not found:
@@ -89,7 +87,6 @@ def test_it_measures_on_other_pythons(tmp_path, version):
         assert min(measurement["samples_ns"]) > 50_000_000
         agent.result("stage", name="n", version="1", manifest={}, files={"model.onnx": sha256})
         agent.result("activate", name="n", version="1")
-        assert set(agent.result("probe")["missing_runtimes"]) >= {"tflite"}
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.6", "3.7"])
@@ -107,9 +104,6 @@ def test_a_python_that_is_too_old_is_told_so_in_one_sentence(tmp_path, version):
 def test_it_tells_about_itself_and_the_board(tmp_path):
     zipapp = tmp_path / "agent.pyz"
     zipapp.write_bytes(bundle.build()[0])
-    said = subprocess.run([sys.executable, str(zipapp), "--version"], capture_output=True, text=True, check=True).stdout
-    assert bundle.build()[1][:12] in said
-    said = subprocess.run(
-        [sys.executable, str(zipapp), "--selftest"], capture_output=True, text=True, check=True
-    ).stdout
-    assert '"boot_id"' in said
+    for option, said in (("--version", bundle.build()[1][:12]), ("--selftest", '"boot_id"')):
+        done = subprocess.run([sys.executable, str(zipapp), option], capture_output=True, text=True, check=True)
+        assert said in done.stdout

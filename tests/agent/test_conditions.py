@@ -161,9 +161,7 @@ def test_garbage_in_any_file_is_unread_and_never_a_crash(tree):
 
 
 def test_a_board_is_named_by_device_tree_then_by_mainboard_then_by_processor(tree):
-    tree.file(
-        "/proc/cpuinfo", "processor : 0\nmodel name : Some CPU @ 2 GHz\nprocessor : 1\nmodel name : Some CPU @ 2 GHz"
-    )
+    tree.file("/proc/cpuinfo", "processor : 0\nmodel name : Some CPU @ 2 GHz\n\n" * 2)
     tree.linux()
     tree.file("/sys/class/dmi/id/product_name", "To be filled by O.E.M.\n")
     assert board.read(tree.system)["model"] == "Some CPU @ 2 GHz"
@@ -173,6 +171,19 @@ def test_a_board_is_named_by_device_tree_then_by_mainboard_then_by_processor(tre
     described = board.read(tree.system)
     assert described["model"] == "Raspberry Pi 4 Model B Rev 1.4"
     assert described["memory_bytes"] == 3884092 * 1024
+
+
+def test_two_boards_of_one_model_are_told_apart_without_their_numbers(tree):
+    assert board.read(tree.system)["unit"] == ""
+    tree.file("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+    by_system = board.read(tree.system)["unit"]
+    tree.file("/proc/device-tree/serial-number", "0000000000000000\0")
+    assert board.read(tree.system)["unit"] == by_system
+    tree.file("/proc/device-tree/serial-number", "10000000deadbeef\0")
+    by_chip = board.read(tree.system)["unit"]
+    assert by_chip != by_system
+    assert "deadbeef" not in by_chip
+    assert board.read(tree.system)["unit"] == by_chip
 
 
 def test_arm_cores_have_their_names():

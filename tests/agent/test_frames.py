@@ -16,7 +16,7 @@ _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=("Cs",))),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab\"\\[{é", max_size=3), inner, max_size=4),
-    max_leaves=20,
+    max_leaves=6,
 )  # fmt: skip
 _HEADERS = st.dictionaries(st.text('ab"\\[{é', max_size=5), _JSON, max_size=5)
 
@@ -25,7 +25,7 @@ def raw(header: bytes, body: bytes = b"", version: int = 1) -> bytes:
     return struct.pack(">2sBBII", b"EN", version, 0, len(header), len(body)) + header + body
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(_HEADERS, st.binary(max_size=50)), max_size=4), st.integers(1, 40))
 def test_any_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(messages, step):
     data = b"".join(encode(header, body) for header, body in messages)
@@ -39,7 +39,7 @@ def test_any_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(messages
     assert read_frame(stream) is None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.binary(max_size=60)

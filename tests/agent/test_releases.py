@@ -100,6 +100,20 @@ def test_names_never_leave_the_folder(agent, name):
     assert agent.error("stage", **{**fine, "files": {name: model}})["kind"] == "bad_request"
 
 
+def test_a_long_list_of_releases_still_fits_an_answer(agent):
+    model = agent.put(onnx_model())
+    for number in range(12):
+        manifest = {"notes": "n" * 60_000}
+        agent.result("stage", name=f"r{number}", version="1", manifest=manifest, files={"model.onnx": model})
+    listed = agent.result("releases")["releases"]
+    assert len(listed) == 12
+    assert listed[0]["manifest"]["notes"]
+    assert listed[-1]["manifest"] is None
+    too_long = {"notes": "n" * 70_000}
+    error = agent.error("stage", name="r", version="1", manifest=too_long, files={"model.onnx": model})
+    assert error["kind"] == "bad_request"
+
+
 def test_a_release_without_its_files_is_not_staged(agent):
     assert stage(agent, "v1", files={"model.onnx": "0" * 64})["error"]["kind"] == "missing_artifact"
     assert stage(agent, "v1", files={"model.onnx": "/etc/passwd"})["error"]["kind"] == "bad_request"

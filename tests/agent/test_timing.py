@@ -107,7 +107,7 @@ def test_spread_decides_how_many_samples_are_taken():
 @pytest.mark.parametrize("count", [20, 64, 1200])
 def test_interval_covers_the_true_median_as_often_as_it_says(draw: Callable[[random.Random], float], median, count):
     rng = random.Random(count)
-    trials = 1000
+    trials = 600
     covered = 0
     for _ in range(trials):
         interval = median_interval(sorted(draw(rng) for _ in range(count)), 0.95)

@@ -31,7 +31,7 @@ def test_names_are_the_paths_of_layers() -> None:
     assert not any(node.op == "batchnorm" for node in graph.nodes)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(blocks, max_size=3))
 def test_counts_equal_torch(rows: list[dict[str, Any]]) -> None:
     network = ready(small_network(rows))
@@ -51,6 +51,14 @@ def test_batch_norm_with_another_reader_stays_apart(tmp_path: Path) -> None:
         graph = fold(trace(ready(module), images()))
         assert [node.op for node in graph.nodes][:2] == ["conv", "scale_shift"]
         assert compile_module(module, images(), tmp_path).metadata["difference"] < 1e-4
+
+
+def test_second_norm_stays_apart_where_the_first_is_read_by_another(tmp_path: Path) -> None:
+    conv, first, second = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    network = Lambda(lambda m, x: (lambda y: m.b(y) * y)(m.a(m.conv(x))), conv=conv, a=first, b=second)
+    graph = fold(trace(ready(network), images()))
+    assert [node.op for node in graph.nodes] == ["conv", "scale_shift", "mul"]
+    assert compile_module(network, images(), tmp_path).metadata["difference"] < 1e-4
 
 
 def test_one_convolution_under_two_norms(tmp_path: Path) -> None:

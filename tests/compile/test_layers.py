@@ -58,6 +58,7 @@ LAYERS: list[nn.Module] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding")
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_layer_equals_torch(layer: nn.Module, tmp_path: Path) -> None:
     compiled(layer, tmp_path)
@@ -147,6 +148,17 @@ def test_subclass_with_its_own_forward_is_traced_inside(tmp_path: Path) -> None:
             return super().forward(input) * 2
 
     compiled(nn.Sequential(Doubled(3, 4, 3), nn.ReLU()), tmp_path)
+
+
+def test_hooks_and_replaced_forwards_count(tmp_path: Path) -> None:
+    network = ready(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ReLU()))
+    network.register_forward_hook(lambda m, inputs, output: output + 3)
+    network[0].register_forward_hook(lambda m, inputs, output: output * 2)
+    network[1].register_forward_pre_hook(lambda m, inputs: (inputs[0] + 1,))
+    network[2].forward = lambda x: -x
+    graph = trace(network, images())
+    assert [node.op for node in graph.nodes if node.op != "constant"] == ["conv", "mul", "add", "relu", "mul", "add"]
+    compiled(network, tmp_path)
 
 
 blocks = st.fixed_dictionaries(

@@ -62,14 +62,25 @@ def own_sshd(tmp_path: Path, home: Path) -> Iterator[Sshd]:
         yield server
 
 
-@pytest.fixture(params=["local", "ssh"])
-def board(request: pytest.FixtureRequest, tmp_path: Path, home: Path) -> LabBoard:
-    """The same board by each transport, with an agent's folder of its own."""
-    if request.param == "local":
-        return LabBoard(Target("board", transport="local", family="local"), home, home / "boards" / "board")
-    sshd: Sshd = request.getfixturevalue("sshd")
+@pytest.fixture
+def local_board(home: Path) -> LabBoard:
+    """This computer, with an agent's folder of its own."""
+    return LabBoard(Target("board", transport="local", family="local"), home, home / "boards" / "board")
+
+
+@pytest.fixture
+def ssh_board(sshd: Sshd, home: Path, tmp_path: Path) -> LabBoard:
+    """The same by SSH."""
     root = tmp_path / "board root"
     return LabBoard(sshd.target(python=sys.executable, root=str(root)), home, root)
+
+
+@pytest.fixture(params=["local_board", "ssh_board"])
+def board(request: pytest.FixtureRequest) -> LabBoard:
+    """One after the other."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, LabBoard)
+    return found
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,24 +122,26 @@ def test_the_agent_and_artifacts_are_reused_by_hash(board: LabBoard, net: Artifa
     assert not old.exists()
 
 
-def test_many_samples_take_several_requests(board: LabBoard, net: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgenas.lab.agent.MAX_BODY", 640)
+def test_many_samples_take_several_requests(
+    local_board: LabBoard, net: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgenas.lab.tensors.MAX_BODY", 640)
     samples = np.random.default_rng(2).standard_normal((25, 16)).astype(np.float32)
     expected = samples @ networks.WEIGHTS
-    with connect(board.target, home=board.home) as agent:
+    with connect(local_board.target, home=local_board.home) as agent:
         outputs, correct = agent.infer(net, [samples], expected.argmax(1).tolist())
     np.testing.assert_allclose(outputs[0], expected, rtol=1e-5, atol=1e-5)
     assert correct == 25
 
 
-def test_bad_candidates_are_typed_and_the_session_goes_on(board: LabBoard, net: Artifact, tmp_path: Path) -> None:
+def test_bad_candidates_are_typed_and_the_session_goes_on(ssh_board: LabBoard, net: Artifact, tmp_path: Path) -> None:
     x = net.inputs[0].random(1)
     cases: list[tuple[Artifact, type[EdgenasError], float]] = [
         (networks.garbage(tmp_path / "artifacts"), CandidateRejected, 60.0),
         (networks.not_finite(tmp_path / "artifacts"), OutputMismatch, 60.0),
-        (networks.endless(tmp_path / "artifacts"), CandidateTimeout, 3.0),
+        (networks.endless(tmp_path / "artifacts"), CandidateTimeout, 1.5),
     ]
-    with connect(board.target, home=board.home) as agent:
+    with connect(ssh_board.target, home=ssh_board.home) as agent:
         for artifact, error, deadline_s in cases:
             with pytest.raises(error) as caught:
                 agent.measure(artifact, [x], FAST, deadline_s=deadline_s)
@@ -146,9 +150,13 @@ def test_bad_candidates_are_typed_and_the_session_goes_on(board: LabBoard, net: 
             assert children(agent.hello.pid) == []
         with pytest.raises(UsageError):
             agent.measure(net, [x.astype(np.float64)], FAST)
-        crash = when_timing(lambda: [os.kill(pid, signal.SIGSEGV) for pid in children(agent.hello.pid)] and None)
+
+        def crash() -> None:
+            for pid in children(agent.hello.pid):
+                os.kill(pid, signal.SIGSEGV)
+
         with pytest.raises(CandidateCrashed, match="SIGSEGV"):
-            agent.measure(net, [x], LONG, on_progress=crash)
+            agent.measure(net, [x], LONG, on_progress=when_timing(crash))
         assert agent.measure(net, [x], FAST)[0].samples_ns
 
 
@@ -171,8 +179,20 @@ def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact) 
         assert fresh.measure(net, [net.inputs[0].random(1)], FAST)[0].samples_ns
 
 
-def test_an_interrupted_measurement_leaves_nothing_running(board: LabBoard, net: Artifact) -> None:
-    agent = connect(board.target, home=board.home)
+def test_an_agent_that_falls_silent_is_given_up(
+    local_board: LabBoard, net: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgenas.lab.agent.SILENCE_S", 2.0)
+    agent = connect(local_board.target, home=local_board.home)
+    freeze = when_timing(lambda: os.kill(agent.hello.pid, signal.SIGSTOP))
+    with pytest.raises(ConnectionLost, match="silent"):
+        agent.measure(net, [net.inputs[0].random(1)], LONG, on_progress=freeze)
+    assert wait_until_gone([agent.hello.pid]) == []
+    agent.close()
+
+
+def test_an_interrupted_measurement_leaves_nothing_running(ssh_board: LabBoard, net: Artifact) -> None:
+    agent = connect(ssh_board.target, home=ssh_board.home)
     workers: list[int] = []
 
     def interrupt(event: dict[str, Any]) -> None:
@@ -190,8 +210,6 @@ def test_an_interrupted_measurement_leaves_nothing_running(board: LabBoard, net:
 
 
 def test_a_cut_connection_is_lost_and_the_board_is_left_clean(own_sshd: Sshd, home: Path, net: Artifact) -> None:
-    import sys
-
     target = own_sshd.target(python=sys.executable)
     agent = connect(target, home=home)
     processes: list[int] = []
@@ -215,8 +233,6 @@ def test_a_cut_connection_is_lost_and_the_board_is_left_clean(own_sshd: Sshd, ho
 
 
 def test_a_full_disk_is_typed_and_nothing_is_left(board: LabBoard, full_disk: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     target = replace(board.target, root=str(full_disk / "edgenas"))
     (full_disk / "mine").write_bytes(b"x" * (full_disk_free(full_disk) - 20_000))
     with pytest.raises(DeviceDiskFull):
@@ -228,7 +244,7 @@ def test_a_full_disk_is_typed_and_nothing_is_left(board: LabBoard, full_disk: Pa
         with pytest.raises(DeviceDiskFull):
             agent.send(networks.garbage(tmp_path / "artifacts", full_disk_free(full_disk) - 1_000_000))
         assert list((full_disk / "edgenas" / "cache").iterdir()) == []
-        assert [p.name for p in (full_disk / "edgenas" / "tmp").glob("*/*")] == []
+        assert [p.name for p in (full_disk / "edgenas" / "tmp").glob("*/*")] == [".lock"]
         agent.send(networks.classifier(tmp_path / "artifacts"))
 
 
@@ -237,18 +253,18 @@ def full_disk_free(folder: Path) -> int:
     return facts.f_bavail * facts.f_frsize
 
 
-def test_an_artifact_that_changed_on_this_computer_is_not_sent(board: LabBoard, net: Artifact) -> None:
+def test_an_artifact_that_changed_on_this_computer_is_not_sent(local_board: LabBoard, net: Artifact) -> None:
     net.path.write_bytes(b"something else")
-    with connect(board.target, home=board.home) as agent:
+    with connect(local_board.target, home=local_board.home) as agent:
         with pytest.raises(HostError, match="changed"):
             agent.send(net)
-        assert list((board.root / "cache").iterdir()) == []
+        assert list((local_board.root / "cache").iterdir()) == []
 
 
-def test_an_artifact_that_the_board_lost_is_sent_again(board: LabBoard, net: Artifact) -> None:
-    with connect(board.target, home=board.home) as agent:
+def test_an_artifact_that_the_board_lost_is_sent_again(local_board: LabBoard, net: Artifact) -> None:
+    with connect(local_board.target, home=local_board.home) as agent:
         agent.send(net)
-        lost = next((board.root / "cache").iterdir())
+        lost = next((local_board.root / "cache").iterdir())
         lost.write_bytes(b"rotten")
         assert agent.measure(net, [net.inputs[0].random(1)], FAST)[0].samples_ns
         assert isinstance(agent, AgentClient)

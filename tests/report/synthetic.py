@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from edgenas.lab.measurement import Board, Measurement, RuntimeBuild, protocol
-from edgenas.report.data import BoardView, Candidate, Command, Progress, Release, ReportData, Study, Timing
+from edgenas.report.collect import progress
+from edgenas.report.data import BoardView, Candidate, Command, Release, ReportData, Study, Timing
 from edgenas.search.objectives import Constraint, Objective
-from edgenas.search.pareto import costs, hypervolume, nondominated
+from edgenas.search.pareto import costs, nondominated
 
 _SPEED = {"local": 1.0, "pi4": 9.0}
 HOSTILE = "<script>window.hostile = 1</script>\x1b[31m\u202e</title>%{x}${y}"
@@ -84,16 +85,27 @@ def measurement(target: str, latency_ms: float, rng: np.random.Generator, verdic
         "drifted": ("The block medians rise by 9 % from first to last.",),
     }[verdict]
     return Measurement(
-        artifact_sha256=sha("artifact", latency_ms), target=target, board=board(target),
-        runtime=RuntimeBuild("onnxruntime", "1.22.0", "CPUExecutionProvider"), protocol=protocol("standard"),
-        samples_ns=tuple(samples), block_sizes=sizes, block_cpu_ns=tuple(s * 1000 for s in sizes),
-        warmup_runs=int(rng.integers(50, 400)), load_ms=float(rng.uniform(8, 30)),
-        peak_memory_bytes=int(rng.integers(58, 90)) * 1_000_000, output_sha256=sha("out", latency_ms),
+        artifact_sha256=sha("artifact", latency_ms),
+        target=target,
+        board=board(target),
+        runtime=RuntimeBuild("onnxruntime", "1.22.0", "CPUExecutionProvider"),
+        protocol=protocol("standard"),
+        samples_ns=tuple(samples),
+        block_sizes=sizes,
+        block_cpu_ns=tuple(s * 1000 for s in sizes),
+        warmup_runs=int(rng.integers(50, 400)),
+        load_ms=float(rng.uniform(8, 30)),
+        peak_memory_bytes=int(rng.integers(58, 90)) * 1_000_000,
+        output_sha256=sha("out", latency_ms),
         stop_reason="converged" if verdict == "ok" else "max_s",
-        conditions=conditions(target, rng, verdict == "throttled"), agent_sha256=sha("agent"),
-        latency_ms=middle, latency_low_ms=middle - half, latency_high_ms=middle + half,
-        verdict=verdict, evidence=evidence,
-    )  # fmt: skip
+        conditions=conditions(target, rng, verdict == "throttled"),
+        agent_sha256=sha("agent"),
+        latency_ms=middle,
+        latency_low_ms=middle - half,
+        latency_high_ms=middle + half,
+        verdict=verdict,
+        evidence=evidence,
+    )
 
 
 def make_report(
@@ -129,14 +141,28 @@ def make_report(
         reason = "random start" if index < 12 else f"best by predictors in round {index // 12}"
         if index in failed:
             kind, blame, message = (
-                ("CandidateTimeout", "candidate", "The measurement was not done after 40 s and was killed on the board."),
+                (
+                    "CandidateTimeout",
+                    "candidate",
+                    "The measurement was not done after 40 s and was killed on the board.",
+                ),
                 ("ConnectionLost", "link", "The connection to pi4 broke: Connection reset by peer."),
                 ("CandidateCrashed", "candidate", "The measuring process died by signal 11 (SIGSEGV) while timing."),
-            )[index % 3]  # fmt: skip
+            )[index % 3]
             candidates.append(
-                Candidate(index, config, key, "failed", batch=index // 12, reason=reason, kind=kind, blame=blame,
-                          message=message, hint="The study goes on without it.")
-            )  # fmt: skip
+                Candidate(
+                    index,
+                    config,
+                    key,
+                    "failed",
+                    batch=index // 12,
+                    reason=reason,
+                    kind=kind,
+                    blame=blame,
+                    message=message,
+                    hint="The study goes on without it.",
+                )
+            )
             continue
         values: dict[str, float] = {"accuracy": round(360 * (1 - 0.3 * np.exp(-2.6 * strength))) / 360 * 100}
         for target in targets:
@@ -148,14 +174,33 @@ def make_report(
             )
             timings.append(Timing(index, target, m))
             values[f"latency_ms@{target}"] = m.latency_ms
+            values[f"memory_bytes@{target}"] = float(m.peak_memory_bytes)
         values |= {"macs": float(macs), "params": float(macs // 9), "size_bytes": float(macs // 2 + 9000)}
         guess = {
             o.name: float(values[o.name] * (1 + rng.normal(0, 0.004 if o.name == "accuracy" else 0.06))) for o in goals
         }
         candidates.append(
-            Candidate(index, config, key, "done", values, guess if predicted and index >= 12 else {},
-                      batch=index // 12, reason=reason, artifacts=(sha("artifact", index),))
-        )  # fmt: skip
+            Candidate(
+                index,
+                config,
+                key,
+                "done",
+                values,
+                guess if predicted and index >= 12 else {},
+                batch=index // 12,
+                reason=reason,
+                incidents=(
+                    {
+                        "target": targets[0],
+                        "kind": "ConnectionLost",
+                        "blame": "link",
+                        "message": "The connection broke: Broken pipe.",
+                    },
+                )
+                if index == 5
+                else (),
+            )
+        )
     candidates = with_front(candidates, goals, rules)
     releases: tuple[Release, ...] = ()
     front = [c for c in candidates if c.on_front]
@@ -164,28 +209,60 @@ def make_report(
         releases = (_failed_release(front[0].index, targets[0], name), _release(pick.index, targets[0], name))
     return ReportData(
         study=Study(
-            name=name, state="done", supernet="mobilenet_v3_tiny", checkpoint_sha256=sha("checkpoint"), data="digits",
-            space_name="mobilenet_v3_tiny", space_size=3_402 if depth == 2 else 21_706_542_320_987_234_512,
-            space_hash=sha("space"), tactic="linas", tactic_options={"population": 50, "start": 12}, seed=seed,
-            budget=count, protocol=protocol("standard").to_dict(), started_at="2025-03-01T14:05:09Z",
-            ended_at="2025-03-01T14:07:41Z", spec_sha256=sha("spec"),
-            spec={"supernet": "mobilenet_v3_tiny", "data": "digits", "objectives": list(objectives),
-                  "constraints": list(constraints), "targets": list(targets), "tactic": "linas", "seed": seed},
+            name=name,
+            state="done",
+            supernet="mobilenet_v3_tiny",
+            checkpoint_sha256=sha("checkpoint"),
+            data="digits",
+            space_name="mobilenet_v3_tiny",
+            space_size=3_402 if depth == 2 else 21_706_542_320_987_234_512,
+            space_hash=sha("space"),
+            tactic="linas",
+            tactic_options={"population": 50, "start": 12},
+            seed=seed,
+            budget=count,
+            protocol=protocol("standard").to_dict(),
+            started_at="2025-03-01T14:05:09Z",
+            ended_at="2025-03-01T14:07:41Z",
+            spec_sha256=sha("spec"),
+            spec={
+                "supernet": "mobilenet_v3_tiny",
+                "data": "digits",
+                "objectives": list(objectives),
+                "constraints": list(constraints),
+                "targets": list(targets),
+                "tactic": "linas",
+                "seed": seed,
+            },
         ),
-        objectives=goals, constraints=rules, candidates=tuple(candidates), timings=tuple(timings),
+        objectives=goals,
+        constraints=rules,
+        candidates=tuple(candidates),
+        timings=tuple(timings),
         boards=tuple(
-            BoardView(t, "local" if t == "local" else "ssh", "local" if t == "local" else "raspberry-pi", board(t),
-                      ("onnxruntime 1.22.0", "tflite 2.1.0"), {"torch": "No module named 'torch'"}, "3.11.2")
+            BoardView(
+                t,
+                "local" if t == "local" else "ssh",
+                "local" if t == "local" else "raspberry-pi",
+                board(t),
+                ("onnxruntime 1.22.0", "tflite 2.1.0"),
+                {"torch": "No module named 'torch'"},
+                "3.11.2",
+            )
             for t in targets
         ),
-        releases=releases, progress=_progress(candidates, goals),
+        releases=releases,
+        progress=progress(candidates, goals),
         commands=(
             Command(f"edgenas search show {name}", "Show the study"),
-            Command(f"edgenas deploy {name} --pick 'accuracy max where latency_ms@local<=0.3' --to local", "Deploy a pick"),
+            Command(
+                f"edgenas deploy {name} --pick 'accuracy max where latency_ms@local<=0.3' --to local", "Deploy a pick"
+            ),
             Command(f"edgenas report {name} -o report.html", "Write this report again"),
         ),
-        edgenas_version="0.1.0", made_at="2025-03-01T14:10:00Z",
-    )  # fmt: skip
+        edgenas_version="0.1.0",
+        made_at="2025-03-01T14:10:00Z",
+    )
 
 
 def with_front(
@@ -193,7 +270,7 @@ def with_front(
 ) -> list[Candidate]:
     judged = [replace(c, feasible=all(r.holds(c.values.get(r.name, np.nan)) for r in rules)) for c in candidates]
     fit = [c for c in judged if c.state == "done" and c.feasible]
-    best = nondominated(costs(goals, [c.values for c in fit])) if fit else []
+    best = nondominated(costs(goals, [c.values for c in fit])).tolist() if fit else []
     members = {c.index for c, keep in zip(fit, best, strict=True) if keep}
     return [replace(c, on_front=c.index in members) for c in judged]
 
@@ -203,12 +280,20 @@ def hostile_report() -> ReportData:
     data = make_report(count=24, name="plain")
     bad = replace(board("local"), model=HOSTILE, cpu=HOSTILE, kernel=HOSTILE)
     timings = tuple(
-        replace(t, measurement=replace(t.measurement, board=bad, evidence=(HOSTILE,), verdict=HOSTILE, stop_reason=HOSTILE,
-                                       runtime=RuntimeBuild(HOSTILE, HOSTILE, HOSTILE),
-                                       conditions={"before": {HOSTILE: HOSTILE, "unread": {HOSTILE: HOSTILE}, "load": "x"},
-                                                   "after": [1]}))
+        replace(
+            t,
+            measurement=replace(
+                t.measurement,
+                board=bad,
+                evidence=(HOSTILE,),
+                verdict=HOSTILE,
+                stop_reason=HOSTILE,
+                runtime=RuntimeBuild(HOSTILE, HOSTILE, HOSTILE),
+                conditions={"before": {HOSTILE: HOSTILE, "unread": {HOSTILE: HOSTILE}, "load": "x"}, "after": [1]},
+            ),
+        )
         for t in data.timings
-    )  # fmt: skip
+    )
     candidates = tuple(
         replace(
             c, config={HOSTILE + "0": HOSTILE}, reason=HOSTILE, message=HOSTILE, kind=HOSTILE and c.kind, hint=HOSTILE
@@ -222,52 +307,82 @@ def hostile_report() -> ReportData:
         for r in data.releases
     )
     return replace(
-        data, study=replace(data.study, name=HOSTILE, supernet=HOSTILE, data=HOSTILE, spec={HOSTILE: HOSTILE}),
-        candidates=candidates, timings=timings, releases=releases,
+        data,
+        study=replace(data.study, name=HOSTILE, supernet=HOSTILE, data=HOSTILE, spec={HOSTILE: HOSTILE}),
+        candidates=candidates,
+        timings=timings,
+        releases=releases,
         boards=tuple(replace(b, board=bad, missing_runtimes={HOSTILE: HOSTILE}) for b in data.boards),
         commands=(Command(HOSTILE, HOSTILE),),
-    )  # fmt: skip
-
-
-def _progress(candidates: Sequence[Candidate], goals: Sequence[Objective]) -> Progress:
-    done = [c for c in candidates if c.state == "done"]
-    if not done or len(goals) < 2:
-        return Progress()
-    worst = {o.name: max((o.sign * c.values[o.name] for c in done)) * o.sign for o in goals}
-    best = {o.name: min((o.sign * c.values[o.name] for c in done)) * o.sign for o in goals}
-    box = float(np.prod([abs(worst[n] - best[n]) or 1.0 for n in worst]))
-    points = []
-    for n in range(1, len(candidates) + 1):
-        seen = [c.values for c in candidates[:n] if c.state == "done"]
-        points.append((n, hypervolume(goals, seen, worst) / box if seen else 0.0))
-    return Progress(tuple(points), worst)
+    )
 
 
 def _release(index: int, target: str, name: str) -> Release:
     return Release(
-        target, name, "2", "active", sha("artifact", index), index, {"name": name, "version": "2", "sha256": sha(index)},
-        {"checks": [
-            {"name": "outputs", "ok": True, "detail": "largest relative difference to the host 3.1e-7, allowed 1e-4"},
-            {"name": "latency", "ok": True, "detail": "0.214 ms on the board, 0.211 ms when it was measured, allowed +15 %"},
-            {"name": "accuracy", "ok": True, "detail": "97.78 % on 360 held-back images, computed on the board"}]},
-        "2025-03-01T14:08:00Z", "2025-03-01T14:08:04Z",
-    )  # fmt: skip
+        target,
+        name,
+        "2",
+        "active",
+        sha("artifact", index),
+        index,
+        {"name": name, "version": "2", "sha256": sha(index)},
+        {
+            "findings": [
+                {
+                    "name": "outputs",
+                    "ok": True,
+                    "detail": "largest relative difference to the host 3.1e-7, allowed 1e-4",
+                },
+                {
+                    "name": "latency",
+                    "ok": True,
+                    "detail": "0.214 ms on the board, 0.211 ms when it was measured, allowed +15 %",
+                },
+                {"name": "accuracy", "ok": True, "detail": "97.78 % on 360 held-back images, computed on the board"},
+            ],
+            "accuracy": 97.77777,
+            "host_accuracy": 97.77777,
+            "output_difference": 3.1e-7,
+            "latency_ms": 0.214,
+            "latency_key": sha("key"),
+            "ok": True,
+        },
+        "2025-03-01T14:08:00Z",
+        "2025-03-01T14:08:04Z",
+    )
 
 
 def _failed_release(index: int, target: str, name: str) -> Release:
     return Release(
-        target, name, "1", "failed", sha("artifact", index), index, {},
-        {"outputs": {"ok": True, "largest_difference": 2.9e-7}, "latency": {"ok": False, "detail": "0.39 ms, allowed 0.31 ms"},
-         "runs": 64},
-        "2025-03-01T14:07:50Z", "2025-03-01T14:07:55Z",
-    )  # fmt: skip
+        target,
+        name,
+        "1",
+        "failed",
+        sha("artifact", index),
+        index,
+        {},
+        {
+            "findings": [
+                {"name": "outputs", "ok": True, "detail": "2.9e-07"},
+                {"name": "latency", "ok": False, "detail": "slow"},
+            ],
+            "ok": False,
+        },
+        "2025-03-01T14:07:50Z",
+        "2025-03-01T14:07:55Z",
+    )
 
 
 if __name__ == "__main__":
     from edgenas.report import write
 
     two = make_report(
-        1, 80, ("accuracy max", "latency_ms@local min", "latency_ms@pi4 min"), ("latency_ms@pi4<=3", "accuracy>=93"),
-        ("local", "pi4"), name="two-boards", depth=5,
-    )  # fmt: skip
+        1,
+        80,
+        ("accuracy max", "latency_ms@local min", "latency_ms@pi4 min"),
+        ("latency_ms@pi4<=3", "accuracy>=93"),
+        ("local", "pi4"),
+        name="two-boards",
+        depth=5,
+    )
     print(write(two if "two" in sys.argv[1] else make_report(), Path(sys.argv[1])))

@@ -140,7 +140,7 @@ def _connect(route: Route, home: Path, through: paramiko.Channel | None = None) 
         if proxy is not None:
             proxy.kill()
             proxy.wait()
-        if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
+        if isinstance(error, (paramiko.SSHException, OSError, EOFError, UnicodeError)):
             raise Unreachable(
                 f"{route.name} ({route.host}:{route.port}) does not answer as an SSH server: {_reason(error)}.",
                 hint=f"Check that the board is on and its sshd runs: `ssh -p {route.port} {route.user}@{route.host}`.",

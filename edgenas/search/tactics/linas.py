@@ -2,8 +2,9 @@
 
 A random first batch is measured. Then, batch after batch: fit one predictor for each value that matters on everything
 measured so far, let an evolutionary search run on the predictors alone, and measure what it found. What differs from
-the published code: features leave out what a depth switches off, mutation suits whole numbers, the inner search starts
-from the measured front, and a batch holds only configurations never measured, spread along the predicted front.
+the published code: the first batch holds the space's two extremes, features leave out what a depth switches off,
+mutation suits whole numbers, the inner search starts from the measured front, and a batch is small and holds those
+configurations, none measured before, that together promise to add most hypervolume to the measured front.
 The result of a study is always measured, never predicted.
 """
 
@@ -21,10 +22,12 @@ from edgenas.predict import Features, Regressor, make_regressor, regressors
 from edgenas.search.evaluation import Evaluation
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.operators import Codes, breed, row_keys
-from edgenas.search.pareto import Floats, costs, ranking, violations
+from edgenas.search.pareto import Floats, costs, greedy_gains, nondominated, ranking, violations
 from edgenas.search.tactics.base import Proposed, Tactic, register_tactic
 from edgenas.search.tactics.nsga2 import default_population
 from edgenas.spaces import SearchSpace
+
+MOST_OBJECTIVES_FOR_GAIN = 4
 
 
 @register_tactic("linas")
@@ -32,7 +35,8 @@ class LinasTactic(Tactic):
     """Measure, predict, search on the predictions, measure what was found.
 
     Args:
-        population: Size of the random first batch. ``None``: a quarter of the budget, at most 50.
+        population: Size of the first batch. ``None``: a quarter of the budget, at most 50. Later batches are a quarter
+            of it unless a batch size is given.
         predictor: ``auto`` (the better of the others by cross-validation), ``ridge`` or ``svr``.
         inner_population: Configurations in each generation of the inner search.
         inner_generations: Most generations of the inner search; it ends earlier once it stands still.
@@ -73,17 +77,19 @@ class LinasTactic(Tactic):
     def next_batch(self) -> int:
         if len(self._told) < self.population:
             return min(self.batch_size or self.population, self.population - len(self._told))
-        return self.batch_size or self.population
+        return self.batch_size or max(4, self.population // 4)
 
     def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
         rows, points, broken = self._measured()
         if len(self._told) < self.population or len(rows) < 2:
-            return self._random(count, rng, "random start")
+            return self._start(count, rng)
         codes = self.space.encode_many([e.config for e in rows])
         forecast = Forecast.fit(self.space, self.objectives, self.constraints, rows, codes, self.predictor)
         known = set(row_keys(self.space.encode_many([e.config for e in self._told.values()])))
         front = codes[ranking(points, broken, self.inner_population, rng)]
-        found = inner_search(forecast, front, known, count, self.inner_population, self.inner_generations, rng)
+        wanted = max(count, self.inner_population)
+        found = inner_search(forecast, front, known, wanted, self.inner_population, self.inner_generations, rng)
+        found = found[_batch(forecast, found, points[(broken == 0).all(axis=1)], count)]
         values = forecast.values(found)
         proposed = []
         for row, config in enumerate(self.space.decode_many(found)):
@@ -91,6 +97,17 @@ class LinasTactic(Tactic):
             shown = ", ".join(f"{name} {value:.5g}" for name, value in predicted.items())
             proposed.append(Proposed(config, f"predicted: {shown}", predicted))
         return proposed
+
+    def _start(self, count: int, rng: np.random.Generator) -> list[Proposed]:
+        """Random configurations, and first of all the smallest and the largest, between which the front must lie."""
+        ends = {self.space.key(config): config for config in self.space.extremes()}
+        names = ("all first options", "all last options")
+        first = [
+            Proposed(config, f"start: {name}")
+            for (key, config), name in zip(ends.items(), names, strict=False)
+            if key not in self._told
+        ][:count]
+        return first + self._random(count - len(first), rng, "start: random", first)
 
 
 @dataclass(frozen=True)
@@ -194,6 +211,18 @@ def inner_search(
         return everything[ranking(points, broken, count, rng)]
     points, broken = points[new], broken[new]
     return codes[new][ranking(points, broken, count, rng)]
+
+
+def _batch(forecast: Forecast, found: Codes, measured: Floats, count: int) -> npt.NDArray[np.int64]:
+    """Which ``count`` rows of ``found`` (best first) to measure; ``measured`` holds the feasible costs so far."""
+    points, broken = forecast.scores(found)
+    feasible = np.flatnonzero((broken == 0).all(axis=1))
+    # With one objective the best first is all there is; with many, hypervolume takes too long.
+    if not 2 <= points.shape[1] <= MOST_OBJECTIVES_FOR_GAIN or len(feasible) == 0:
+        return np.arange(min(count, len(found)))
+    gaining = feasible[greedy_gains(points[feasible], measured[nondominated(measured)], count)]
+    rest = np.setdiff1d(np.arange(len(found)), gaining)
+    return np.concatenate([gaining, rest])[:count]
 
 
 def _not_in(codes: Codes, known: set[bytes]) -> npt.NDArray[np.int64]:
