@@ -1,0 +1,130 @@
+"""Tactics: one contract for all of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edgenas.errors import TacticError
+from edgenas.search import Constraint, Evaluation, Failure, Objective, Tactic, make_tactic, tactic_options
+from edgenas.search.tactics import tactics
+from tests.search.problems import TINY, elastic_space, evaluate
+
+GOALS = (Objective("accuracy", "max"), Objective("latency_ms", "min"))
+SPACE = elastic_space()
+ALL = list(tactics())
+
+
+def _drive(tactic: Tactic, budget: int, broken: bool = False) -> list[Evaluation]:
+    """Ask and tell until the budget is spent; every third candidate fails if ``broken``."""
+    rows: list[Evaluation] = []
+    while len(rows) < budget:
+        proposed = tactic.ask(min(tactic.next_batch, budget - len(rows)))
+        if not proposed:
+            break
+        batch = []
+        for place, p in enumerate(proposed):
+            index = len(rows) + place
+            failed = broken and index % 3 == 0
+            batch.append(
+                Evaluation(
+                    index,
+                    p.config,
+                    tactic.space.key(p.config),
+                    {} if failed else evaluate([p.config])[0],
+                    "failed" if failed else "done",
+                    Failure("CandidateCrashed", "candidate", "died") if failed else None,
+                )
+            )
+        tactic.tell(batch)
+        rows += batch
+    return rows
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("broken", [False, True])
+def test_never_repeats_and_is_a_function_of_seed_and_history(name: str, broken: bool) -> None:
+    rules = (Constraint("latency_ms", "<=", 60.0),)
+    rows = _drive(make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80), 80, broken)
+    keys = [row.key for row in rows]
+    assert len(set(keys)) == len(keys) == 80
+    assert [r.key for r in _drive(make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80), 80, broken)] == keys
+    assert [r.key for r in _drive(make_tactic(name, SPACE, GOALS, rules, seed=4, budget=80), 80, broken)] != keys
+    # Made anew and told all at once, it goes on with the same.
+    live = make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80)
+    _drive(live, 50, broken)
+    again = make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80)
+    again.tell(rows[:50])
+    assert again.ask(10) == live.ask(10)
+    assert again.ask(10) == again.ask(10)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("batch_size", [None, 1, 4, 100])
+def test_tiny_space_ends_with_every_configuration(name: str, batch_size: int | None) -> None:
+    rows = _drive(make_tactic(name, TINY, GOALS, batch_size=batch_size, budget=200), 200)
+    assert len(rows) == len({row.key for row in rows}) == 9
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_odd_values_do_no_harm(name: str) -> None:
+    tactic = make_tactic(name, SPACE, GOALS, (Constraint("latency_ms", "<", 1.0),), budget=60)
+    told: list[Evaluation] = []
+    oddities = [{"accuracy": 1.0, "latency_ms": 5.0}, {"accuracy": math.nan, "latency_ms": 5.0}, {"accuracy": 1.0}]
+    while len(told) < 60:
+        for p in tactic.ask(5):
+            values = oddities[len(told) % 3]
+            told.append(Evaluation(len(told), p.config, SPACE.key(p.config), values, "done"))
+        tactic.tell(told[-5:])
+    assert len({row.key for row in told}) == 60
+
+
+@pytest.mark.parametrize("goals", [GOALS[:1], (*GOALS, Objective("ks0", "min"))])
+@pytest.mark.parametrize("name", ALL)
+def test_one_and_three_objectives(name: str, goals: tuple[Objective, ...]) -> None:
+    tactic = make_tactic(name, SPACE, goals, budget=40)
+    rows: list[Evaluation] = []
+    while len(rows) < 40:
+        for p in tactic.ask():
+            values = evaluate([p.config])[0] | {"ks0": float(p.config["ks0"])}
+            rows.append(Evaluation(len(rows), p.config, SPACE.key(p.config), values, "done"))
+        tactic.tell(rows)
+    assert len({row.key for row in rows}) == len(rows)
+
+
+def test_evolution_and_linas_move_towards_the_feasible_and_the_best() -> None:
+    rules = (Constraint("latency_ms", "<=", 62.0),)
+    best: dict[str, list[float]] = {}
+    for name in ALL:
+        best[name] = []
+        for seed in range(3):
+            rows = _drive(make_tactic(name, SPACE, GOALS[:1], rules, seed=seed, budget=100), 100)
+            fitting = [r.values["accuracy"] for r in rows if r.values["latency_ms"] <= 62.0]
+            best[name].append(max(fitting, default=0.0))
+    assert min(best["linas"]) > max(best["random"])
+    assert sum(best["nsga2"]) > sum(best["random"])
+
+
+def test_linas_says_what_it_expects() -> None:
+    tactic = make_tactic("linas", SPACE, GOALS, budget=80)
+    _drive(tactic, 40)
+    proposed = tactic.ask(8)
+    real = evaluate([p.config for p in proposed])
+    for p, values in zip(proposed, real, strict=True):
+        assert p.reason.startswith("predicted: accuracy ")
+        assert p.predicted["latency_ms"] == pytest.approx(values["latency_ms"], rel=0.25)
+
+
+def test_unknown_tactics_and_options_are_refused() -> None:
+    with pytest.raises(TacticError, match="anneal"):
+        make_tactic("anneal", SPACE, GOALS)
+    with pytest.raises(TacticError, match="populaton") as error:
+        make_tactic("linas", SPACE, GOALS, options={"populaton": 5})
+    assert "population" in error.value.hint
+    for settings in ({"seed": -1}, {"budget": 0}, {"batch_size": 0}, {"options": {"population": 1}}):
+        with pytest.raises(TacticError):
+            make_tactic("nsga2", SPACE, GOALS, **settings)  # type: ignore[arg-type]
+    with pytest.raises(TacticError, match="forest"):
+        make_tactic("linas", SPACE, GOALS, options={"predictor": "forest"})
+    assert tactic_options("nsga2") == {"population": None}
