@@ -302,10 +302,10 @@ class AgentClient:
                 last = sent >= size or not chunk
                 fields = {"sha256": sha256, "size": size, "last": last, "suffix": path.suffix}
                 number = self._session.begin("put", fields, chunk, number)
-                self._session.poll(number)  # a board that is full says so at the first part
                 if last:
                     self._session.finish(number, timeout_s=SEND_S, silence_s=SEND_S / 4)
                     return
+                self._session.poll(number)  # a board that is full says so at the first part
         raise HostError(f"{path} is empty.", hint="Compile it again.")
 
     def _run(

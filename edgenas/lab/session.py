@@ -103,12 +103,14 @@ class Session:
 
         Raises:
             Refused: It has.
+            AgentFailed: It says that it is done already.
         """
         with self._broken_by_any_exception():
             while self._frames or self._receive(0.0):
                 frame = self._frames.pop(0)
                 if frame.header.get("id") == number and "event" not in frame.header:
                     self._conclude(frame)
+                    self.give_up("the agent took a request for done before all of it was sent")
 
     def finish(
         self,
@@ -223,7 +225,7 @@ class Session:
     def _break(self, error: EdgenasError) -> NoReturn:
         if self._broken is None:
             self._broken = error
-        self._channel.close()
+        self._channel.close(leave_s=0.2)  # there is nothing to hope for from this one
         raise error
 
     @contextlib.contextmanager

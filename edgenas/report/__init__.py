@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgenas.report.collect import collect
+    from edgenas.report.collector import collect
     from edgenas.report.data import BoardView, Candidate, Command, Progress, Release, ReportData, Study, Timing
     from edgenas.report.files import write, write_report
-    from edgenas.report.render import render
+    from edgenas.report.renderer import render
 
 # plotly and pymoo are slow to import; nothing is imported before it is asked for.
 _HOME = {
@@ -21,8 +21,8 @@ _HOME = {
     "ReportData": "data",
     "Study": "data",
     "Timing": "data",
-    "collect": "collect",
-    "render": "render",
+    "collect": "collector",
+    "render": "renderer",
     "write": "files",
     "write_report": "files",
 }
@@ -46,8 +46,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOME[name]}")
-    value = getattr(home, name)
-    # The import above bound the module `edgenas.report.collect` under the function's name: the function wins.
-    globals()[name] = value
-    return value
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -52,7 +52,13 @@ def _reading(conditions: Mapping[str, Any], moment: str) -> Mapping[str, Any]:
 def _numbers(reading: Mapping[str, Any], key: str) -> list[float]:
     values = reading.get(key)
     entries = list(values.values()) if isinstance(values, Mapping) else []
-    return [float(v) for v in entries if isinstance(v, int | float) and not isinstance(v, bool)]
+    return [number for v in entries if (number := _number(v)) is not None]
+
+
+def _number(value: Any) -> float | None:
+    """A finite number of a believable size; no reading of a board is beyond 1e18."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**18
+    return float(value) if plain else None
 
 
 def _temperature(reading: Mapping[str, Any]) -> str:
@@ -97,14 +103,13 @@ def _throttle(reading: Mapping[str, Any]) -> str:
 
 def _load(reading: Mapping[str, Any]) -> str:
     values = reading.get("load")
-    if isinstance(values, list | tuple) and values and isinstance(values[0], int | float):
-        return f"{values[0]:.2f}"
-    return ""
+    first = _number(values[0]) if isinstance(values, list | tuple) and values else None
+    return "" if first is None else f"{first:.2f}"
 
 
 def _memory(reading: Mapping[str, Any]) -> str:
-    value = reading.get("memory_available_bytes")
-    return size(value) if isinstance(value, int | float) else ""
+    value = _number(reading.get("memory_available_bytes"))
+    return "" if value is None else size(value)
 
 
 def _pressure(reading: Mapping[str, Any]) -> str:

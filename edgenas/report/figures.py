@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Any
 from scipy.stats import kendalltau
 
 from edgenas.report import palette
+from edgenas.report.axes import ends_of, layout_of, safe
 from edgenas.report.data import Candidate, ReportData
 from edgenas.report.quantities import Quantity, quantity, small
-from edgenas.report.text import clean, config_line
+from edgenas.report.text import config_line
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.pareto import costs, nondominated
 
@@ -50,11 +50,6 @@ class Figure:
     note: str
     plot: dict[str, Any]
     keys: tuple[Key, ...] = ()
-
-
-def safe(text: str) -> str:
-    """Text that plotly shows as it is."""
-    return html.escape(clean(text), quote=False)
 
 
 def quantities_of(data: ReportData) -> dict[str, Quantity]:
@@ -99,7 +94,7 @@ def progress_figure(data: ReportData) -> Figure | None:
         "line": {"color": palette.FRONT, "width": 2, "shape": "hv"},
         "text": [f"{n} evaluations<br>hypervolume {v:.3f}" for n, v in points], "hoverinfo": "text",
     }  # fmt: skip
-    layout = _layout("Evaluations", "Hypervolume")
+    layout = layout_of("Evaluations", "Hypervolume")
     layout["yaxis"]["rangemode"] = "tozero"
     corner = ", ".join(shown[n].text(v) if n in shown else f"{v:g}" for n, v in data.progress.reference.items())
     note = (
@@ -151,7 +146,7 @@ def _front(data: ReportData, name: str, across: Objective, upright: Objective, s
                                         "line": {"width": 2.5}}, bars=0.0,
         ),
     ]  # fmt: skip
-    layout = _layout(x.axis, y.axis)
+    layout = layout_of(x.axis, y.axis)
     bounds = _bounds(data, layout, x, y)
     keys = [Key("front", f"on the front ({len(front)})"), Key("other", f"other candidates ({len(others)})")]
     keys += [Key("outside", f"breaks a constraint ({len(outside)})")] if outside else []
@@ -197,7 +192,7 @@ def _single(data: ReportData, objective: Objective, shown: dict[str, Quantity]) 
             {"color": palette.PICK, "size": 17, "symbol": "circle-open", "line": {"width": 2.5}}, 0.0,
         ),
     ]  # fmt: skip
-    layout = _layout("Candidate, in order of proposal", q.axis)
+    layout = layout_of("Candidate, in order of proposal", q.axis)
     bounds = _bounds(data, layout, order, q)
     keys = [Key("front", "best"), Key("other", "other candidates"), Key("line", "best so far")]
     keys += [Key("pick", "deployed pick")] if any(c.index in data.picks for c in points) else []
@@ -228,7 +223,7 @@ def _predicted(data: ReportData, name: str, q: Quantity, pairs: list[tuple[Candi
     tau = float(kendalltau([p for _, p, _ in pairs], [m for _, _, m in pairs]).statistic)
     note = f"{len(pairs)} candidates, predicted before they were measured. Mean absolute error {q.text(error)}"
     note += "." if tau != tau else f"; agreement of ranks (Kendall τ) {tau:.2f}."
-    layout = _layout(f"Predicted {small(q.label)}" + (f", {q.unit}" if q.unit else ""), "Measured")
+    layout = layout_of(f"Predicted {small(q.label)}" + (f", {q.unit}" if q.unit else ""), "Measured")
     layout["xaxis"]["range"] = layout["yaxis"]["range"] = ends
     keys = (Key("front", "on the front"), Key("other", "other candidates"), Key("same", "predicted = measured"))
     plot = _plot([t for t in traces if t["x"]], layout)
@@ -304,41 +299,14 @@ def _bounds(data: ReportData, layout: dict[str, Any], x: Quantity, y: Quantity) 
         refs = {"yref": "paper"} if upright else {"xref": "paper"}
         layout["shapes"].append({**line, **ends, **refs})
         word = {"<=": "at most", "<": "below", ">=": "at least", ">": "above"}[rule.op]
-        texts.append(f"{q.label} {word} {q.text(rule.bound)}")
+        texts.append(f"{q.label} {word} {q.bound(rule.bound)}")
         axis = layout["xaxis" if upright else "yaxis"]
         if q.name != "evaluation" and "range" not in axis:
             values = [c.values[q.name] / q.scale for c in data.done if q.name in c.values]
-            axis["range"] = _ends(values, [r.bound / q.scale for r in data.constraints if r.name == q.name])
+            axis["range"] = ends_of(values, [r.bound / q.scale for r in data.constraints if r.name == q.name])
         if not axis["range"][0] <= at <= axis["range"][1]:
             texts[-1] += " (beyond the axis)"
     return texts
-
-
-def _ends(values: list[float], bounds: list[float]) -> list[float]:
-    """Ends of an axis that shows all values, and those bounds that do not squeeze the values into a corner."""
-    low, high = min(values), max(values)
-    span = (high - low) or abs(high) or 1.0
-    near = [b for b in bounds if low - 0.8 * span <= b <= high + 0.8 * span]
-    low, high = min([low, *near]), max([high, *near])
-    margin = 0.06 * ((high - low) or span)
-    return [low - margin, high + margin]
-
-
-def _layout(x_title: str, y_title: str) -> dict[str, Any]:
-    axis = {
-        "showline": True, "linecolor": palette.MUTED, "linewidth": 1, "gridcolor": palette.RULE, "zeroline": False,
-        "ticks": "outside", "ticklen": 4, "tickcolor": palette.MUTED, "tickfont": {"color": palette.MUTED},
-        "automargin": True,
-    }  # fmt: skip
-    title = {"font": {"color": palette.INK, "size": 13}, "standoff": 12}
-    return {
-        "xaxis": {**axis, "title": {**title, "text": safe(x_title)}},
-        "yaxis": {**axis, "title": {**title, "text": safe(y_title)}},
-        "paper_bgcolor": palette.PAPER, "plot_bgcolor": palette.PAPER, "font": {"color": palette.INK, "size": 12},
-        "margin": {"l": 56, "r": 14, "t": 12, "b": 52}, "showlegend": False, "hovermode": "closest", "shapes": [],
-        "hoverlabel": {"bgcolor": palette.PAPER, "bordercolor": palette.FADED, "align": "left",
-                       "font": {"color": palette.INK, "size": 12}},
-    }  # fmt: skip
 
 
 def _plot(traces: list[Trace], layout: dict[str, Any]) -> dict[str, Any]:

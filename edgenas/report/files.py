@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgenas.errors import HostError
-from edgenas.report.collect import collect
+from edgenas.report.collector import collect
 from edgenas.report.data import Command, ReportData
-from edgenas.report.render import render
+from edgenas.report.renderer import render
 
 if TYPE_CHECKING:
     from edgenas.store import Store

@@ -63,7 +63,7 @@ def _reached(candidate: Candidate, data: ReportData, shown: Mapping[str, Quantit
 def _rule(constraint: Constraint, shown: Mapping[str, Quantity]) -> str:
     q = shown[constraint.name]
     sign = {"<=": "≤", ">=": "≥"}.get(constraint.op, constraint.op)
-    return f"{small(q.label)} {sign} {q.text(constraint.bound)}"
+    return f"{small(q.label)} {sign} {q.bound(constraint.bound)}"
 
 
 def searched(data: ReportData, shown: Mapping[str, Quantity], verdicts: Mapping[str, int]) -> list[tuple[str, str]]:

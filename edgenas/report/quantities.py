@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 #: Narrow space that does not break: between a number and its unit, and between groups of three digits.
 THIN = "\u202f"
@@ -63,6 +64,10 @@ class Quantity:
         """Number and unit."""
         return self.number(value) + (THIN + self.unit if self.unit and value is not None else "")
 
+    def bound(self, value: float) -> str:
+        """Number and unit of a bound that a user gave: with the user's own digits."""
+        return f"{value / self.scale:.6g}".replace("-", MINUS) + (THIN + self.unit if self.unit else "")
+
 
 def quantity(name: str, values: Iterable[float]) -> Quantity:
     """How to show values of a name; one unit and one number of decimals for all of them, so that columns align."""
@@ -95,9 +100,8 @@ def count(value: int) -> str:
     """A whole number; in powers of ten from a thousand million on."""
     if abs(value) < 10**9:
         return number(value, 0)
-    digits = str(abs(value))
-    power = str(len(digits) - 1).translate(_SUPERSCRIPT)
-    return f"{MINUS if value < 0 else ''}{digits[0]}.{digits[1]} × 10{power}"
+    digits, power = f"{Decimal(value):.1e}".split("e")
+    return f"{digits.replace('-', MINUS)} × 10{str(int(power)).translate(_SUPERSCRIPT)}"
 
 
 def size(n_bytes: float) -> str:

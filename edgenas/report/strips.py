@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from edgenas.lab.measurement import Measurement
 from edgenas.report.quantities import MINUS, THIN
+from edgenas.report.text import clean
 
 _WIDTH, _HEIGHT = 340, 148
 _LEFT, _TOP, _BOTTOM = 44, 12, 20
@@ -93,7 +94,9 @@ def strip(measurement: Measurement, scale: Scale, label: str) -> Markup:
     runs = len(deviations)
     parts.append(f'<text class="tick" x="{_LEFT}" y="{_HEIGHT - 5}">run 1</text>')
     parts.append(f'<text class="tick end" x="{_LEFT + _STRIP}" y="{_HEIGHT - 5}">{runs}</text>')
-    head = Markup('<svg class="strip" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(_WIDTH, _HEIGHT, label)
+    head = Markup('<svg class="strip" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        _WIDTH, _HEIGHT, clean(label)
+    )
     return head + Markup("".join(parts)) + Markup("</svg>")
 
 

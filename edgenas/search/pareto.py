@@ -92,29 +92,23 @@ def ranking(points: Floats, broken: Floats, count: int, rng: np.random.Generator
         count: Rows wanted; at most ``N`` come back.
         rng: Breaks ties.
     """
-    from pymoo.core.population import Population
-    from pymoo.core.problem import Problem
-    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+    # The parts of pymoo's RankAndCrowding on plain arrays: its Population costs ten times the sorting itself.
+    from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-    rows, constraints = len(points), broken.shape[1]
-    if rows == 0 or count <= 0:
-        return np.zeros(0, dtype=np.int64)
-    problem = Problem(n_var=1, n_obj=points.shape[1], n_ieq_constr=constraints)
-    # X carries the row number through pymoo's survival.
-    population = Population.new(X=np.arange(rows)[:, None], F=points)
-    if constraints:
-        population.set("G", broken)
-    # Infeasible rows get no rank from pymoo: give them one behind all others, equal, so that the stable sort below
-    # leaves them in the order of their violation.
-    for individual in population:
-        individual.set("rank", rows)
-        individual.set("crowding", 0.0)
-    survivors = RankAndCrowding().do(problem, population, n_survive=min(count, rows), random_state=rng)
-    rank = np.array(survivors.get("rank"), dtype=np.int64)
-    crowding = np.array(survivors.get("crowding"), dtype=np.float64)
-    order = np.lexsort((-crowding, rank))
-    chosen: Indices = survivors.get("X")[:, 0].astype(np.int64)[order]
-    return chosen
+    total = broken.sum(axis=1)
+    feasible, infeasible = np.flatnonzero(total == 0), np.flatnonzero(total > 0)
+    rank, crowding = np.full(len(points), len(points)), np.zeros(len(points))
+    if len(feasible):
+        fronts = NonDominatedSorting().do(points[feasible], n_stop_if_ranked=count)
+        for number, front in enumerate(fronts):
+            rank[feasible[front]] = number
+            crowding[feasible[front]] = get_crowding_function("cd").do(points[feasible[front]])
+    crowding[infeasible] = -total[infeasible]
+    # Fronts that were not needed keep the last feasible rank; the infeasible come behind them.
+    rank[infeasible] = len(points) + 1
+    order: Indices = np.lexsort((rng.random(len(points)), -crowding, rank))[: max(count, 0)]
+    return order
 
 
 def greedy_gains(points: Floats, front: Floats, count: int) -> Indices:

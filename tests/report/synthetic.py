@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgenas.lab.measurement import Board, Measurement, RuntimeBuild, protocol
-from edgenas.report.collect import progress
+from edgenas.report.collector import progress
 from edgenas.report.data import BoardView, Candidate, Command, Release, ReportData, Study, Timing
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.pareto import costs, nondominated

@@ -45,17 +45,20 @@ def _drive(tactic: Tactic, budget: int, broken: bool = False) -> list[Evaluation
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("broken", [False, True])
 def test_never_repeats_and_is_a_function_of_seed_and_history(name: str, broken: bool) -> None:
-    rules = (Constraint("latency_ms", "<=", 60.0),)
-    rows = _drive(make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80), 80, broken)
+    def fresh(seed: int) -> Tactic:
+        rules = (Constraint("latency_ms", "<=", 60.0),)
+        return make_tactic(name, SPACE, GOALS, rules, seed=seed, budget=60, batch_size=15)
+
+    rows = _drive(fresh(3), 60, broken)
     keys = [row.key for row in rows]
-    assert len(set(keys)) == len(keys) == 80
-    assert [r.key for r in _drive(make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80), 80, broken)] == keys
-    assert [r.key for r in _drive(make_tactic(name, SPACE, GOALS, rules, seed=4, budget=80), 80, broken)] != keys
+    assert len(set(keys)) == len(keys) == 60
+    assert [row.key for row in _drive(fresh(3), 60, broken)] == keys
+    assert [row.key for row in _drive(fresh(4), 30, broken)] != keys[:30]
     # Made anew and told all at once, it goes on with the same.
-    live = make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80)
-    _drive(live, 50, broken)
-    again = make_tactic(name, SPACE, GOALS, rules, seed=3, budget=80)
-    again.tell(rows[:50])
+    live = fresh(3)
+    told = _drive(live, 45, broken)
+    again = fresh(3)
+    again.tell(told)
     assert again.ask(10) == live.ask(10)
     assert again.ask(10) == again.ask(10)
 

@@ -17,6 +17,8 @@ from edgenas.lab.targets import Target
 MAX_OUTPUT = 1024 * 1024
 #: Of what a long-running command writes to its standard error, the last bytes are kept.
 STDERR_TAIL = 8 * 1024
+#: How long a command may take to leave after its input has ended.
+LEAVE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Channel(Protocol):
     def exit_code(self) -> int | None:
         """As in :class:`CommandResult`; ``None`` while the command runs or where it is not known."""
 
-    def close(self) -> None:
-        """End the command's input and give it a moment to leave. Safe to call twice; raises nothing."""
+    def close(self, leave_s: float = LEAVE_S) -> None:
+        """End the command's input and give it ``leave_s`` seconds to leave. Safe to call twice; raises nothing."""
 
 
 class Transport(Protocol):

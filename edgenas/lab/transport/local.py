@@ -12,10 +12,7 @@ from pathlib import Path
 
 from edgenas.errors import ConnectionLost
 from edgenas.lab.targets import Target
-from edgenas.lab.transport.base import MAX_OUTPUT, STDERR_TAIL, CommandResult, register_transport
-
-#: How long a command may take to leave after its input has ended.
-LEAVE_S = 3.0
+from edgenas.lab.transport.base import LEAVE_S, MAX_OUTPUT, STDERR_TAIL, CommandResult, register_transport
 
 
 @register_transport("local")

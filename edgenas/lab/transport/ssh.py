@@ -10,12 +10,10 @@ import paramiko
 
 from edgenas.errors import ConnectionLost
 from edgenas.lab.targets import Target
-from edgenas.lab.transport.base import MAX_OUTPUT, STDERR_TAIL, CommandResult, register_transport
+from edgenas.lab.transport.base import LEAVE_S, MAX_OUTPUT, STDERR_TAIL, CommandResult, register_transport
 from edgenas.lab.transport.ssh_login import CONNECT_S, log_in
 from edgenas.lab.transport.ssh_route import route
 
-#: How long a command may take to leave after its input has ended.
-LEAVE_S = 3.0
 _POLL_S = 0.5
 
 

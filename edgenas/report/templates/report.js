@@ -24,8 +24,9 @@
       var box = document.getElementById(name);
       if (!box) return;
       var plot = themed(plots[name], night.matches && !printing);
-      plot.layout.width = Math.floor(box.clientWidth);
-      plot.layout.height = Math.floor(box.clientHeight);
+      // Before printing the page still has its width on the screen; this one fits A4 and Letter.
+      plot.layout.width = printing ? 640 : Math.floor(box.clientWidth);
+      plot.layout.height = printing ? 300 : Math.floor(box.clientHeight);
       plot.layout.font.family = getComputedStyle(document.body).fontFamily;
       plot.layout.dragmode = touch ? false : "zoom";
       Plotly.react(box, plot.data, plot.layout, {

@@ -22,7 +22,7 @@ from edgenas.predict import Features, Regressor, make_regressor, regressors
 from edgenas.search.evaluation import Evaluation
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.operators import Codes, breed, row_keys
-from edgenas.search.pareto import Floats, costs, greedy_gains, nondominated, ranking, violations
+from edgenas.search.pareto import Floats, greedy_gains, nondominated, ranking
 from edgenas.search.tactics.base import Proposed, Tactic, register_tactic
 from edgenas.search.tactics.nsga2 import default_population
 from edgenas.spaces import SearchSpace
@@ -151,8 +151,11 @@ class Forecast:
     def scores(self, codes: Codes) -> tuple[Floats, Floats]:
         """Predicted costs and violations, ``[N, objectives]`` and ``[N, constraints]``."""
         columns = self.values(codes)
-        values = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return costs(self.objectives, values), violations(self.constraints, values)
+        points = np.stack([o.sign * columns[o.name] for o in self.objectives], axis=1)
+        broken = np.zeros((len(codes), len(self.constraints)))
+        for number, constraint in enumerate(self.constraints):
+            broken[:, number] = [constraint.violation(value) for value in columns[constraint.name]]
+        return points, broken
 
 
 def inner_search(

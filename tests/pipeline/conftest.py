@@ -1,0 +1,58 @@
+"""A barely trained super-network, and boards to search on: this computer, and a real sshd on the loopback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgenas.lab import Target, protocol
+from edgenas.pipeline.studies import StudyPlan
+from edgenas.pipeline.training import train_supernet
+from edgenas.pipeline.workspace import Workspace
+from edgenas.supernets.training_plan import TrainingPlan
+from tests.lab.sshd import Sshd
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint after a few steps: enough to be extracted, calibrated, compiled and measured."""
+    path = tmp_path_factory.mktemp("supernet") / "digits.pt"
+    train_supernet("demo_mbv3", "digits", path, TrainingPlan(steps=4, batch_size=32, calibration_images=64))
+    return path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """An empty workspace of a user without keys and an ssh-agent."""
+    (tmp_path / "user").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return Workspace(tmp_path / "home")
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, workspace: Workspace) -> Iterator[Sshd]:
+    """A board by SSH, trusted and in the inventory as ``board``."""
+    with Sshd(tmp_path / "sshd") as server:
+        (workspace.home / "known_hosts").write_text(server.known_hosts_line())
+        workspace.store.add_target(server.target("board", python=sys.executable))
+        yield server
+
+
+@pytest.fixture
+def local(workspace: Workspace) -> Target:
+    """This computer, in the inventory as ``here``."""
+    target = Target("here", transport="local", family="local")
+    workspace.store.add_target(target)
+    return target
+
+
+def plan(checkpoint: Path, target: str, budget: int = 6, name: str = "study") -> StudyPlan:
+    """A small study of accuracy against latency on one board."""
+    rule = protocol("quick", min_samples=16, max_samples=64, max_s=0.5, warmup_min_s=0.01, warmup_max_s=0.1)
+    return StudyPlan(
+        name, checkpoint, ("accuracy max", f"latency_ms@{target} min"), budget=budget, batch_size=3, protocol=rule
+    )

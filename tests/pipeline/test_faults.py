@@ -1,0 +1,225 @@
+"""A study over a real sshd goes on whatever happens to the board, and says what happened and who is to blame."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgenas.errors import HostKeyChanged, PythonTooOld, RuntimeMissing, TargetError
+from edgenas.pipeline.studies import Watch, resume_study, start_study
+from edgenas.pipeline.workspace import Workspace
+from edgenas.search import SearchResult
+from tests.lab.sshd import Sshd, descendants, wait_until_gone
+from tests.pipeline.conftest import plan
+
+VICTIM = 2
+
+
+def processes(server: Sshd, word: str) -> list[int]:
+    """Processes of the board's sessions whose command line holds a word."""
+    assert server._process is not None
+    found = []
+    for pid in descendants(server._process.pid):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if word in line and "python" in line.split(" ")[0]:
+            found.append(pid)
+    return found
+
+
+class FaultAt:
+    """Runs an action once, while the given candidate is being timed on the board."""
+
+    def __init__(self, action: Callable[[], None], index: int = VICTIM) -> None:
+        self.action, self.index = action, index
+        self.current, self.fired = -1, False
+        self.incidents: list[str] = []
+
+    @property
+    def watch(self) -> Watch:
+        return Watch(event=self._event, phase=self._phase, incident=lambda i: self.incidents.append(i.kind))
+
+    def _event(self, event: object) -> None:
+        evaluation = getattr(event, "evaluation", None)
+        if getattr(event, "kind", "") == "started" and evaluation is not None:
+            self.current = evaluation.index
+
+    def _phase(self, board: str, phase: str) -> None:
+        if board and self.current == self.index and not self.fired:
+            self.fired = True
+            self.action()
+
+
+def check_all_others_done(result: SearchResult, but: int = VICTIM) -> None:
+    assert len(result.evaluations) == 6
+    assert all(e.state == "done" for e in result.evaluations if e.index != but)
+
+
+def workers(server: Sshd) -> list[int]:
+    return processes(server, "--worker")
+
+
+@pytest.fixture
+def slow_plan(checkpoint: Path) -> object:
+    """Timing takes long enough to be hit in the middle."""
+    small = plan(checkpoint, "board")
+    return replace(small, protocol=replace(small.protocol, min_samples=4000, max_samples=4096, max_s=3.0))
+
+
+def test_a_model_that_dies_by_a_signal_is_a_crashed_candidate(
+    workspace: Workspace, sshd: Sshd, slow_plan: object
+) -> None:
+    fault = FaultAt(lambda: [os.kill(pid, signal.SIGSEGV) for pid in workers(sshd)] and None)
+    result = start_study(workspace, slow_plan, fault.watch)  # type: ignore[arg-type]
+    assert fault.fired
+    check_all_others_done(result)
+    failure = result.evaluations[VICTIM].error
+    assert failure is not None
+    assert (failure.kind, failure.blame) == ("CandidateCrashed", "candidate")
+    assert "SIGSEGV" in failure.message
+
+
+def test_a_model_that_hangs_is_killed_at_its_deadline(
+    workspace: Workspace, sshd: Sshd, slow_plan: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgenas.lab.agent.LOAD_S", 2.0)
+    hung: list[int] = []
+
+    def stop() -> None:
+        hung.extend(workers(sshd))
+        for pid in hung:
+            os.kill(pid, signal.SIGSTOP)
+
+    result = start_study(workspace, slow_plan, FaultAt(stop).watch)  # type: ignore[arg-type]
+    check_all_others_done(result)
+    failure = result.evaluations[VICTIM].error
+    assert failure is not None
+    assert (failure.kind, failure.blame) == ("CandidateTimeout", "candidate")
+    assert hung
+    assert wait_until_gone(hung) == []
+
+
+def test_a_killed_agent_is_started_anew_and_the_incident_is_kept(
+    workspace: Workspace, sshd: Sshd, slow_plan: object
+) -> None:
+    fault = FaultAt(lambda: [os.kill(pid, signal.SIGKILL) for pid in processes(sshd, ".pyz --root")] and None)
+    result = start_study(workspace, slow_plan, fault.watch)  # type: ignore[arg-type]
+    check_all_others_done(result, but=-1)
+    incidents = result.evaluations[VICTIM].details["incidents"]
+    assert [(i["kind"], i["blame"], i["target"]) for i in incidents] == [("AgentFailed", "device", "board")]
+    assert fault.incidents == ["AgentFailed"]
+
+
+def test_a_cut_connection_is_made_anew_and_the_incident_is_kept(
+    workspace: Workspace, sshd: Sshd, slow_plan: object
+) -> None:
+    fault = FaultAt(sshd.kill_connections)
+    result = start_study(workspace, slow_plan, fault.watch)  # type: ignore[arg-type]
+    check_all_others_done(result, but=-1)
+    incidents = result.evaluations[VICTIM].details["incidents"]
+    assert [(i["kind"], i["blame"]) for i in incidents] == [("ConnectionLost", "link")]
+    assert workspace.store.counts()["measurements"] == 6
+
+
+def test_a_board_that_stays_away_stops_the_study_and_loses_nothing(
+    workspace: Workspace, sshd: Sshd, checkpoint: Path
+) -> None:
+    from edgenas.errors import LinkError
+
+    with pytest.raises(LinkError):
+        start_study(workspace, plan(checkpoint, "board"), FaultAt(sshd.stop).watch)
+    rows = workspace.store.evaluations("study")
+    assert {row.state for row in rows} == {"done", "failed", "proposed"} or {row.state for row in rows} == {
+        "done",
+        "failed",
+    }
+    failed = [row for row in rows if row.state == "failed"]
+    assert all(row.blame == "link" for row in failed)
+    assert workspace.store.get_study("study").state == "stopped"
+    sshd.start()
+    result = resume_study(workspace, "study")
+    assert len(result.evaluations) == 6
+    assert len(result.done) == 6 - len(failed)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_on_the_board_fails_what_needs_it_and_no_more(
+    workspace: Workspace, sshd: Sshd, checkpoint: Path, small_disk: Path
+) -> None:
+    workspace.store.update_target(replace(workspace.target("board"), root=str(small_disk / "root")))
+    filler = small_disk / "filler"
+    space = Watch()
+
+    def event(found: object) -> None:
+        evaluation = getattr(found, "evaluation", None)
+        if evaluation is None or getattr(found, "kind", "") != "started":
+            return
+        if evaluation.index == 2:
+            filler.write_bytes(bytes(18 * 1024 * 1024))
+        if evaluation.index == 4:
+            filler.unlink()
+
+    result = start_study(workspace, plan(checkpoint, "board"), replace(space, event=event))
+    failures = {e.index: (e.error.kind, e.error.blame) for e in result.failures if e.error}
+    assert failures == dict.fromkeys((2, 3), ("DeviceDiskFull", "device"))
+    assert [e.index for e in result.done] == [0, 1, 4, 5]
+
+
+def test_a_changed_host_key_stops_before_anything_is_sent(workspace: Workspace, sshd: Sshd, checkpoint: Path) -> None:
+    start_study(workspace, plan(checkpoint, "board", budget=3))
+    sshd.restart(new_host_key=True)
+    ran = sshd.commands()
+    with pytest.raises(HostKeyChanged) as stopped:
+        start_study(workspace, plan(checkpoint, "board", name="second"))
+    assert stopped.value.exit_code == 4
+    assert "target trust board --replace" in stopped.value.hint
+    assert sshd.commands() == ran
+    assert [study.name for study in workspace.store.studies()] == ["study"]
+
+
+def test_a_board_with_an_old_python_or_no_runtime_is_refused_before_the_study_is_made(
+    workspace: Workspace, sshd: Sshd, checkpoint: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\necho "3.7.3"\n')
+    old.chmod(0o755)
+    board = workspace.target("board")
+    workspace.store.update_target(replace(board, python=str(old)))
+    with pytest.raises(PythonTooOld, match=r"3\.7\.3"):
+        start_study(workspace, plan(checkpoint, "board"))
+    subprocess.run(["python3", "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    workspace.store.update_target(replace(board, python=str(tmp_path / "bare/bin/python")))
+    with pytest.raises(RuntimeMissing, match="onnxruntime"):
+        start_study(workspace, plan(checkpoint, "board"))
+    with pytest.raises(TargetError, match="nowhere"):
+        start_study(workspace, plan(checkpoint, "nowhere"))
+    assert workspace.store.studies() == []
+
+
+def test_nothing_stays_on_the_board_but_the_agents_folder(workspace: Workspace, sshd: Sshd, checkpoint: Path) -> None:
+    start_study(workspace, plan(checkpoint, "board", budget=3))
+    time.sleep(0.5)
+    assert processes(sshd, "edgenas") == []
+    assert [entry.name for entry in sshd.home.iterdir() if entry.name.startswith(".edgenas")] == [".edgenas"]
+    assert [p for p in (sshd.home / ".edgenas").rglob("*") if p.is_file() and p.parent.name == "tmp"
+            and p.name != ".lock"] == []  # fmt: skip
