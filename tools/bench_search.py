@@ -119,7 +119,7 @@ class OfaProblem:
 
     @staticmethod
     def _config(row: dict[str, str]) -> dict[str, int]:
-        config = {}
+        config: dict[str, int] = {}
         for name in ("d", "ks", "e"):
             config |= {f"{name}{i}": int(value) for i, value in enumerate(row[name].split("-"))}
         return config
@@ -130,23 +130,23 @@ class Reference:
 
     Args:
         problem: To solve.
-        generations: Of evolution with 200 children each, before one-choice local search.
+        generations: Of evolution with 200 children each.
+        rounds: Of local search afterwards, which tries every change of one choice on the whole front.
     """
 
-    def __init__(self, problem: OfaProblem, generations: int = 150) -> None:
+    def __init__(self, problem: OfaProblem, generations: int = 150, rounds: int = 2) -> None:
         rng = np.random.default_rng(0)
         space = problem.space
         codes = np.concatenate([problem.recorded_codes, space.encode_many(list(space.extremes()))])
         codes = np.unique(codes, axis=0)
         costs = problem.costs(codes)
         seen = set(row_keys(codes))
-        nothing = np.zeros((200, 0))
         for _ in range(generations):
             best = ranking(costs, np.zeros((len(costs), 0)), 200, rng)
             codes, costs = codes[best], costs[best]
-            children = breed(space, codes, len(nothing), seen, rng).codes
+            children = breed(space, codes, 200, seen, rng).codes
             codes, costs = np.concatenate([codes, children]), np.concatenate([costs, problem.costs(children)])
-        for _ in range(2):
+        for _ in range(rounds):
             front = nondominated(costs)
             codes, costs = codes[front], costs[front]
             near = np.unique(np.concatenate([space.canonical_codes(_neighbours(space, codes)), codes]), axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -70,7 +71,8 @@ class StudyProgress:
 
     def _on_event(self, event: StudyEvent) -> None:
         if event.kind == "stopping":
-            self._print("[yellow]Finishing the running candidate, then saving. Ctrl-C again stops at once.[/]")
+            # Called from the signal handler, where a print may be under way: write past it.
+            os.write(2, b"\nFinishing the running candidate, then saving. Ctrl-C again stops at once.\n")
         if event.evaluation is None or event.kind not in ("finished", "failed"):
             return
         left = self._time_left(event)

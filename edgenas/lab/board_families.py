@@ -32,6 +32,7 @@ class BoardFamily(BaseModel):
         conditions: What such a board can tell, by the names of the agent's sources (``temperature``, ``frequency``,
             ``throttling``, ``raspberry-pi``, ...); what of it cannot be read is kept with each measurement.
         governor: Frequency governor that gives steady times.
+        latency_tolerance: How much slower than in its study a release may be, as a share, before it is refused.
         max_temperature_c: Boards of this kind slow down above it, degrees Celsius.
         fix: Command that mends each kind of fault, to be run on the board; ``{root}`` is the agent's folder.
     """
@@ -46,6 +47,7 @@ class BoardFamily(BaseModel):
     runtimes: tuple[_Word, ...] = Field(("onnxruntime",), min_length=1)
     conditions: tuple[_Word, ...] = ()
     governor: str = ""
+    latency_tolerance: float = Field(0.25, ge=0, le=10)
     max_temperature_c: float = Field(80.0, gt=0, lt=150)
     fix: Mapping[str, _Line] = Field(default_factory=dict)
 

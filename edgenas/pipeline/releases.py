@@ -58,7 +58,7 @@ def deploy_pick(
     workspace.store.add_artifact(artifact, chosen.key, study_name)
     images, labels = subject.held_back(chosen.config)
     if latency_tolerance is None:
-        latency_tolerance = getattr(family(target.family), "latency_tolerance", 1.0)
+        latency_tolerance = family(target.family).latency_tolerance
     plan = ReleasePlan(
         name=name or study_name,
         artifact=artifact,
@@ -70,7 +70,7 @@ def deploy_pick(
         protocol=protocol_of(study),
         measured=_measured(workspace, chosen, target_name),
         latency_tolerance=latency_tolerance,
-        provenance=subject.provenance(chosen.config),
+        provenance={**subject.provenance(chosen.config), "pick": pick_text},
     )
     with Boards(workspace) as boards:
         boards.ready(target_name, artifact.format)

@@ -31,6 +31,7 @@ class StudySettings:
         budget: Evaluations to spend, failed ones included.
         batch_size: Configurations proposed together; ``None`` for the tactic's own.
         extra: What the caller wants kept with the study (super-network, targets, protocol); plain JSON.
+        asked_options: The tactic's options as they were given, before defaults were filled in; not kept in the store.
     """
 
     space: SearchSpace
@@ -42,6 +43,7 @@ class StudySettings:
     budget: int = 100
     batch_size: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    asked_options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def make(
@@ -71,9 +73,8 @@ class StudySettings:
             if name in _FIELDS:
                 raise StudyError(f"The study's extra field {name!r} is a setting of its own.", hint="Rename it.")
         goals, rules = check_objectives(objectives, constraints)
-        draft = cls(
-            space, goals, rules, tactic, dict(tactic_options or {}), seed, budget, batch_size, dict(extra or {})
-        )
+        asked = dict(tactic_options or {})
+        draft = cls(space, goals, rules, tactic, asked, seed, budget, batch_size, dict(extra or {}), asked)
         made = draft.make_tactic()
         return replace(
             draft, tactic_options=made.options, seed=made.seed, budget=made.budget, batch_size=made.batch_size
@@ -138,7 +139,12 @@ class StudySettings:
         )
 
     def with_budget(self, budget: int) -> StudySettings:
-        """The same with another budget; the tactic's options stay as they were resolved."""
+        """The same with another budget; the tactic's options stay as they were filled in."""
         if isinstance(budget, bool) or not isinstance(budget, int) or not 1 <= budget < math.inf:
             raise TacticError(f"Search: budget is {budget!r}, not a whole number from 1 up.", hint="Set a budget.")
         return replace(self, budget=budget)
+
+    def made_for(self, budget: int) -> StudySettings:
+        """What :meth:`make` gives for the same arguments and another budget, on which options' defaults may depend."""
+        draft = replace(self.with_budget(budget), tactic_options=self.asked_options)
+        return replace(draft, tactic_options=draft.make_tactic().options)

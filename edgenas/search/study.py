@@ -104,7 +104,7 @@ class Study:
         if all(study.name != name for study in store.studies()):
             return cls.create(store, name, settings)
         kept = cls.open(store, name)
-        cls.create(store, name, settings.with_budget(kept.settings.budget))
+        cls.create(store, name, settings.made_for(kept.settings.budget))
         return cls(store, name, kept.settings.with_budget(settings.budget))
 
     def evaluations(self) -> list[Evaluation]:

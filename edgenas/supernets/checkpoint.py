@@ -161,8 +161,7 @@ def _load(path: Path | str) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"Cannot read the checkpoint {path}: {reason}") from error
+        raise CheckpointError(f"{path} is no checkpoint, or it is damaged.") from error
 
 
 def _is_bundle(data: object) -> bool:

@@ -242,7 +242,10 @@ def ofa_mbv3_w12(resolutions: tuple[int, ...] = (224,), num_classes: int = 1000)
 
 @register_supernetwork("demo_mbv3")
 def demo_mbv3(
-    resolutions: tuple[int, ...] = (8, 12, 16), num_classes: int = 10, in_channels: int = 1, width_multiplier: float = 1.0
+    resolutions: tuple[int, ...] = (8, 12, 16),
+    num_classes: int = 10,
+    in_channels: int = 1,
+    width_multiplier: float = 1.0,
 ) -> MobileNetV3:
     """A small net for scikit-learn's digits; trains in about a minute on two cores."""
     return mobilenet_v3(

@@ -75,7 +75,7 @@ def train(
     if path is not None and path.exists():
         trainer.resume(path)
     with _calm_interrupt() as stop:
-        saved_s = time.monotonic()
+        saved_s, begun = time.monotonic(), trainer.step
         try:
             while trainer.step < plan.steps:
                 trainer.advance()
@@ -90,7 +90,8 @@ def train(
             if path is not None and not trainer.within_step:
                 trainer.save(path)
             raise
-        if path is not None:
+        # A training that was complete already leaves its file as it is: studies know it by its hash.
+        if path is not None and (trainer.step > begun or not path.exists()):
             trainer.save(path)
     trainer.module.eval()
     return trainer.progress

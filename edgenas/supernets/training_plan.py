@@ -41,12 +41,12 @@ class TrainingPlan:
     steps: int = 1000
     batch_size: int = 64
     optimizer: str = "adamw"
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     warmup_steps: int = 20
     momentum: float = 0.9
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
-    random_subnetworks: int = 2
+    random_subnetworks: int = 3
     gradient_clip: float = 1.0
     shift: float = 0.1
     flip: bool = False

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgenas.compile import compile_module, fold, trace
+from edgenas.compile import TensorSpec, compile_module, fold, trace
 from edgenas.errors import UnknownLayer, UsageError
 
 from .networks import Lambda, images, ready, small_network
@@ -152,3 +152,30 @@ def test_training_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"training mode \(1\)"):
         compile_module(network, images(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+class _MeanOfMean(nn.Module):
+    """Averages rows, then columns, as squeeze-and-excitation in Once-for-All does."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.shared = shared
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = self.conv(x).mean(3, keepdim=True)
+        pooled = rows.mean(2, keepdim=True)
+        return pooled + rows if self.shared else pooled
+
+
+@pytest.mark.parametrize(("shared", "means"), [(False, 1), (True, 2)])
+def test_a_mean_of_a_mean_is_one_mean_unless_somebody_else_reads_the_first(
+    shared: bool, means: int, tmp_path: Path
+) -> None:
+    spec = TensorSpec("x", "float32", (1, 3, 9, 7))
+    module = _MeanOfMean(shared).eval()
+    graph = fold(trace(module, [spec]))
+    assert sum(node.op == "mean" for node in graph.nodes) == means
+    artifact = compile_module(module, [spec], tmp_path)
+    assert artifact.route == "direct"
+    assert artifact.metadata["difference"] < 1e-5

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgenas.errors import UsageError
@@ -18,16 +21,16 @@ SPACE = SearchSpace(
 )
 
 
-def _rows(count: int, seed: int) -> np.ndarray:
+def _rows(count: int, seed: int) -> npt.NDArray[Any]:
     return Features(SPACE).of(SPACE.sample_many(count, seed))
 
 
-def _additive(X: np.ndarray) -> np.ndarray:
-    return X @ np.linspace(1.0, 3.0, X.shape[1]) + 40.0
+def _additive(X: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(X @ np.linspace(1.0, 3.0, X.shape[1]) + 40.0)
 
 
-def _curved(X: np.ndarray) -> np.ndarray:
-    return np.log1p(X @ np.linspace(0.0, 4.0, X.shape[1])) * 10 + 3 * X[:, 1] * X[:, -1]
+def _curved(X: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(np.log1p(X @ np.linspace(0.0, 4.0, X.shape[1])) * 10 + 3 * X[:, 1] * X[:, -1])
 
 
 @pytest.mark.parametrize("name", regressors())
@@ -82,7 +85,7 @@ def test_equal_rows_with_different_values_do_not_crash() -> None:
 @pytest.mark.parametrize(
     ("X", "y"), [(np.zeros((0, 3)), np.zeros(0)), (np.ones((2, 3)), [1.0, np.nan]), (np.ones(3), np.ones(3))]
 )
-def test_unusable_rows_are_refused(X: np.ndarray, y: np.ndarray) -> None:
+def test_unusable_rows_are_refused(X: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
     for name in regressors():
         with pytest.raises(UsageError):
             make_regressor(name).fit(X, y)
