@@ -170,20 +170,24 @@ class _Packed:
 
     def finish(self) -> None:
         """Raises where the recipe goes on, or its checksum is wrong."""
-        if self._inflate.decompress(self._input, 1) or not self._inflate.eof or self._inflate.unused_data:
+        if self._inflated(1) or not self._inflate.eof or self._inflate.unused_data:
             raise RecipeError("the recipe does not end where its file does")
 
     def _read(self, count: int) -> bytes:
         return b"".join(self.kept(count))
 
     def _some(self, most: int) -> bytes:
+        piece = self._inflated(most)
+        if not piece:
+            raise RecipeError("the recipe ends too early")
+        return piece
+
+    def _inflated(self, most: int) -> bytes:
         try:
             piece = self._inflate.decompress(self._input, most)
         except zlib.error as error:
             raise RecipeError(f"the recipe is damaged: {error}") from error
         self._input = self._inflate.unconsumed_tail
-        if not piece:
-            raise RecipeError("the recipe ends too early")
         return piece
 
 

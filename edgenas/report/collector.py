@@ -113,8 +113,7 @@ def _study(stored: StoredStudy, evaluations: Sequence[StoredEvaluation], timings
         tactic=_text(spec.get("tactic")),
         tactic_options=options if isinstance(options, Mapping) else {},
         seed=_whole(spec.get("seed")),
-        # A study that was resumed with a larger budget keeps the first one in its settings.
-        budget=max(_whole(spec.get("budget")) or 0, len(evaluations)) or None,
+        budget=_whole(spec.get("budget")),
         protocol=protocol,
         started_at=min((e.proposed_at for e in evaluations), default=""),
         ended_at=max((e.finished_at for e in evaluations if e.finished_at), default=""),

@@ -150,6 +150,9 @@ class Study:
         with self.store.claim_study(self.name):
             run = _Run(self, settings, evaluate, chunk, on_event)
             self.store.set_study_state(self.name, "running")
+            if self.store.get_study(self.name).spec["budget"] != settings.budget:
+                self.store.set_study_budget(self.name, settings.budget)
+            self.settings = settings
             try:
                 complete = run.go()
             except BaseException:

@@ -85,6 +85,18 @@ class StudyRepository(ClaimRepository):
             row = self._own_study(session, name)
             row.state, row.updated_at = state, timestamp()
 
+    def set_study_budget(self, name: str, budget: int) -> None:
+        """Moves the end of a study; nothing else of a spec ever changes.
+
+        Raises:
+            StudyError: There is no such study.
+            Busy: Somebody else holds the study.
+        """
+        with self._write() as session:
+            row = self._own_study(session, name)
+            row.spec = {**row.spec, "budget": int(budget)}
+            row.spec_sha256, row.updated_at = digest(row.spec), timestamp()
+
     def delete_study(self, name: str) -> None:
         """Deletes a study with its evaluations. Measurements, artifacts and releases are kept.
 

@@ -297,3 +297,12 @@ def test_events_tell_the_whole_story() -> None:
     assert kinds.count("finished") == kinds.count("started") == 9
     assert sum(len(e.batch) for e in events) == 9
     assert events[-1].evaluated == 9
+
+
+def test_a_larger_budget_is_remembered(store: Store) -> None:
+    settings = _settings(tactic="random", budget=4)
+    Study.create(store, "grown", settings).run(evaluate)
+    Study.open(store, "grown").run(evaluate, budget=7)
+    assert Study.open(store, "grown").settings.budget == 7
+    assert len(Study.open(store, "grown").run(evaluate).evaluations) == 7
+    assert len(Study.open_or_create(store, "grown", settings.with_budget(9)).run(evaluate).evaluations) == 9

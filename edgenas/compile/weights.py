@@ -1,0 +1,111 @@
+"""The dense weights inside a file, wherever a format keeps them: what a weight-free artifact leaves out.
+
+A format's file registers a function that reads the structure of a file and returns its dense tensors: those that are
+known by the operation that takes them to be mere factors and summands. Everything else (shapes, axes, bounds, scales,
+zero points, constants of an unknown use) is not returned, since its value may change what is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import import_module
+
+from edgenas.errors import UsageError
+
+# What is smaller is kept: it costs nothing, and is the likeliest to be something else than it seems.
+MIN_BYTES = 32
+
+
+class Role(StrEnum):
+    """What a tensor is for; decides how large the numbers are that take its place."""
+
+    WEIGHT = "weight"
+    BIAS = "bias"
+    GAIN = "gain"
+    TABLE = "table"
+
+
+@dataclass(frozen=True)
+class DenseTensor:
+    """Bytes of a file that hold a dense tensor and nothing else.
+
+    Attributes:
+        offset: Of the first byte in the file.
+        length: Bytes.
+        dtype: One of :data:`edgenas_agent.filling.TYPES`.
+        role: What it is for. ``GAIN`` must be positive (factors and variances of normalisations).
+        fan_in: Products that are added up for one output, for a ``WEIGHT``; 1 for the others.
+    """
+
+    offset: int
+    length: int
+    dtype: str
+    role: Role
+    fan_in: int = 1
+
+
+Finder = Callable[[bytes], list[DenseTensor]]
+_FINDERS: dict[str, Finder] = {}
+_MODULES = ("onnx_weights", "tflite_weights")
+
+
+def finds_weights(suffix: str) -> Callable[[Finder], Finder]:
+    """Register how the dense tensors of files with a suffix are found: in the order of the file, without overlap.
+
+    A finder raises :class:`~edgenas.errors.CompileError` for a file that is not of its format.
+    """
+
+    def register(finder: Finder) -> Finder:
+        _FINDERS[suffix] = finder
+        return finder
+
+    return register
+
+
+def weight_suffixes() -> list[str]:
+    """Suffixes of the files that can be made weight-free."""
+    _load()
+    return sorted(_FINDERS)
+
+
+def dense_tensors(data: bytes, suffix: str) -> list[DenseTensor]:
+    """The dense tensors of a file, in its order.
+
+    Raises:
+        UsageError: Files with this suffix cannot be read.
+        CompileError: The file is damaged.
+    """
+    _load()
+    if suffix not in _FINDERS:
+        raise UsageError(
+            f"The weights of a {suffix or 'nameless'} file cannot be told from the rest.",
+            hint=f"Only {', '.join(weight_suffixes())} can be sent without weights.",
+        )
+    return _FINDERS[suffix](data)
+
+
+def disjoint(tensors: list[DenseTensor]) -> list[DenseTensor]:
+    """In the order of the file, without those that share bytes with another: a damaged or an unusual file."""
+    ordered = sorted(set(tensors), key=lambda tensor: (tensor.offset, tensor.length))
+    kept: list[DenseTensor] = []
+    end, clash = 0, False
+    for tensor in ordered:
+        if tensor.offset < end:
+            clash = True
+            if kept and kept[-1].offset + kept[-1].length > tensor.offset:
+                kept.pop()
+        else:
+            clash = False
+        if not clash:
+            kept.append(tensor)
+        end = max(end, tensor.offset + tensor.length)
+    return kept
+
+
+@cache
+def _load() -> None:
+    for module in _MODULES:
+        import_module(f"edgenas.compile.{module}")
