@@ -59,8 +59,9 @@ def show(supernet: str, as_json: bool) -> None:
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per step.  [default: 64]")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.1]")
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
+@click.option("--threads", type=click.IntRange(min=1), help="Of torch; small networks train best with one.")
 @click.option("--option", "options", multiple=True, metavar="NAME=JSON", help="Option of the super-network.")
-def train(supernet: str, data: str, path: Path, options: tuple[str, ...], **settings: Any) -> None:
+def train(supernet: str, data: str, path: Path, threads: int | None, options: tuple[str, ...], **settings: Any) -> None:
     """Train SUPERNET with the sandwich rule, or go on with the training in the output file."""
     from edgenas.cli.training_progress import TrainingBar
     from edgenas.pipeline.training import train_supernet
@@ -68,7 +69,9 @@ def train(supernet: str, data: str, path: Path, options: tuple[str, ...], **sett
 
     plan = TrainingPlan(**{name: value for name, value in settings.items() if value is not None})
     with TrainingBar(path) as bar:
-        done = train_supernet(supernet, data, path, plan, options=_json_options(options), on_progress=bar.update)
+        done = train_supernet(
+            supernet, data, path, plan, options=_json_options(options), threads=threads, on_progress=bar.update
+        )
     largest, smallest = done.accuracy_largest, done.accuracy_smallest
     if largest is not None and smallest is not None:
         output.note(f"On the validation images: largest {largest:.2f} %, smallest {smallest:.2f} %.")

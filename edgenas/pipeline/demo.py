@@ -48,7 +48,7 @@ def steps(workspace: Workspace, target: str, *, training_steps: int, budget: int
     yield Step(
         "Train a small super-network on scikit-learn's digits: all its sub-networks at once.",
         (*home, "supernet", "train", SUPERNET, "--data", "digits", "--steps", str(training_steps), "--seed", str(seed),
-         "--output", checkpoint),
+         "--threads", "1", "--output", checkpoint),
     )  # fmt: skip
     if all(known.name != target for known in workspace.store.targets()):
         yield Step("Take this computer into the inventory of boards.", (*home, "target", "add", target, "--local"))
@@ -58,7 +58,7 @@ def steps(workspace: Workspace, target: str, *, training_steps: int, budget: int
     yield Step(
         "Search: measure candidates on the board, let predictors steer.",
         (*home, "search", "run", name, "--supernet", checkpoint, "--objective", "accuracy max", "--objective",
-         f"{latency} min", "--tactic", "linas", "--budget", str(budget), "--batch", str(max(4, budget // 5)),
+         f"{latency} min", "--tactic", "linas", "--budget", str(budget), "--batch", str(max(4, budget // 6)),
          "--seed", str(seed), "--protocol", "quick"),
     )  # fmt: skip
     yield Step(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from edgenas.data import load_dataset
 from edgenas.errors import SuperNetworkError
 from edgenas.supernets import create
@@ -20,6 +22,7 @@ def train_supernet(
     plan: TrainingPlan,
     *,
     options: Mapping[str, Any] | None = None,
+    threads: int | None = None,
     on_progress: Callable[[TrainingProgress], None] | None = None,
 ) -> TrainingProgress:
     """Train a super-network on a data set, or go on with the training that is in the file.
@@ -30,6 +33,8 @@ def train_supernet(
         UsageError: The super-network, the data set, the plan or the file do not fit each other.
         HostError: The file cannot be written.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
     dataset = load_dataset(data)
     given = dict(options or {})
     given.setdefault("num_classes", dataset.num_classes)

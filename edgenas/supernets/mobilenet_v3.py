@@ -242,7 +242,7 @@ def ofa_mbv3_w12(resolutions: tuple[int, ...] = (224,), num_classes: int = 1000)
 
 @register_supernetwork("demo_mbv3")
 def demo_mbv3(
-    resolutions: tuple[int, ...] = (8, 12, 16),
+    resolutions: tuple[int, ...] = (3, 5, 8, 12, 16),
     num_classes: int = 10,
     in_channels: int = 1,
     width_multiplier: float = 1.0,
@@ -256,7 +256,7 @@ def demo_mbv3(
         width_multiplier=width_multiplier,
         num_classes=num_classes,
         in_channels=in_channels,
-        base_widths=(8, 8, 16, 24, 40, 80, 96),
+        base_widths=(8, 8, 8, 16, 24, 48, 64),
         strides=(2, 2, 1),
         activations=("relu", "h_swish", "h_swish"),
         se=(False, True, True),
