@@ -113,7 +113,7 @@ def deploy(
     """
     target = client.target.name
     reconcile(client, store)
-    version = _next_version(store, target, plan)
+    version = _next_version(client, store, plan)
     manifest = _manifest(plan, version)
     on_step(f"sending {plan.artifact.size_bytes / 1e3:.0f} kB")
     client.send(plan.artifact)
@@ -121,19 +121,23 @@ def deploy(
         target=target, name=plan.name, version=version, artifact_sha256=plan.artifact.sha256, study=plan.study,
         evaluation=plan.evaluation, manifest=manifest,
     )  # fmt: skip
+    staged = False
     try:
         on_step(f"staging {plan.name} {version}")
         client.stage(plan.name, version, manifest, {_model_file(plan.artifact): plan.artifact})
+        staged = True
         verification = verify(client, store, plan, on_step)
         if not verification.ok:
             broken = "; ".join(f.detail for f in verification.findings if not f.ok)
             store.set_release_state(release.id, "failed", verification=verification.to_dict())
             raise VerificationFailed(f"{plan.name} {version} failed its verification on {target}: {broken}.")
-        on_step(f"activating {plan.name} {version}")
-        client.activate(plan.name, version)
     except BaseException as error:
-        _abandon(client, store, release, error)
+        _abandon(client, store, release, error, staged)
         raise
+    # The proof is kept before the switch: should the board's answer get lost, `reconcile` settles what became of it.
+    store.set_release_state(release.id, "staged", verification=verification.to_dict())
+    on_step(f"activating {plan.name} {version}")
+    client.activate(plan.name, version)
     return store.set_release_state(release.id, "active", verification=verification.to_dict()), verification
 
 
@@ -191,12 +195,15 @@ def rollback(client: AgentClient, store: Store, name: str | None = None) -> Stor
 
 
 def reconcile(client: AgentClient, store: Store) -> None:
-    """Bring the store in line with what the board says is active: a host may have been killed in between."""
+    """Bring the store in line with what the board says is active: a host may have been killed in between.
+
+    A release that failed its verification stays failed in the store, whatever somebody else did on the board.
+    """
     target = client.target.name
     active = {(entry["name"], entry["version"]) for entry in client.releases() if entry["active"]}
     for release in store.releases(target=target):
         is_active = (release.name, release.version) in active
-        if is_active and release.state != "active":
+        if is_active and release.state not in ("active", "failed"):
             store.set_release_state(release.id, "active")
         elif not is_active and release.state == "active":
             store.set_release_state(release.id, "superseded")
@@ -212,10 +219,12 @@ def _only_name(client: AgentClient) -> str:
     return names[0]
 
 
-def _abandon(client: AgentClient, store: Store, release: StoredRelease, error: BaseException) -> None:
-    """Mark a release failed and take it off the board, as far as the board can still be reached."""
+def _abandon(client: AgentClient, store: Store, release: StoredRelease, error: BaseException, staged: bool) -> None:
+    """Mark a release failed and, if it got that far, take it off the board while the board can still be reached."""
     if store.get_release(release.id).state == "staged":
         store.set_release_state(release.id, "failed", verification={"ok": False, "error": str(error)})
+    if not staged:
+        return
     try:
         client.drop(release.name, release.version)
     except Exception as left:
@@ -244,9 +253,14 @@ def _model_file(artifact: Artifact) -> str:
     return f"model.{artifact.format}"
 
 
-def _next_version(store: Store, target: str, plan: ReleasePlan) -> str:
-    """Number within the name, then the artifact: sorts by age, tells what is in it."""
-    taken = [int(r.version.split("-")[0]) for r in store.releases(target=target, name=plan.name)]
+def _next_version(client: AgentClient, store: Store, plan: ReleasePlan) -> str:
+    """Number within the name, then the artifact: sorts by age, tells what is in it.
+
+    The board counts too: another store may have deployed under this name.
+    """
+    versions = [r.version for r in store.releases(target=client.target.name, name=plan.name)]
+    versions += [entry["version"] for entry in client.releases(plan.name)]
+    taken = [int(number) for number in (version.split("-")[0] for version in versions) if number.isdigit()]
     return f"{max(taken, default=0) + 1:04d}-{plan.artifact.sha256[:8]}"
 
 

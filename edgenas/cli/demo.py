@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -20,27 +21,33 @@ from edgenas.cli import output
 @click.pass_context
 def command(ctx: click.Context, target: str, steps: int, budget: int, seed: int, fresh: bool) -> int:
     from edgenas.cli.app import run
-    from edgenas.errors import TargetError
     from edgenas.pipeline.demo import steps as demo_steps
     from edgenas.pipeline.workspace import Workspace
 
     options = ctx.find_root().obj
-    home: Path = options["home"] or Path("edgenas-demo").absolute()
-    if fresh and options["home"] is None and target == "local":
-        shutil.rmtree(home, ignore_errors=True)
+    folder: Path = options["home"] or Path("edgenas-demo").absolute()
+    # A board of the user's is in his own workspace; for this computer the demonstration keeps to its folder.
+    home = folder if target == "local" else options["home"]
+    if fresh and (options["home"] or target != "local"):
+        raise click.UsageError("--fresh removes ./edgenas-demo only; remove another folder yourself.")
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    if options["store"]:
+        # Not among the printed arguments: a database URL may hold a password.
+        os.environ["EDGENAS_STORE"] = options["store"]
     begun_s = time.monotonic()
     space = Workspace(home, options["store"])
-    if target != "local" and all(known.name != target for known in space.store.targets()):
-        raise TargetError(
-            f"There is no target {target!r} in {home}.",
-            hint=f"Add it first: `edgenas --home {home} target add {target} --host HOST --user USER`.",
-        )
-    for number, step in enumerate(demo_steps(space, target, training_steps=steps, budget=budget, seed=seed), 1):
-        click.echo(click.style(f"\n{number}. {step.why}", bold=True))
-        click.echo(click.style(f"$ {step.shown}", fg="cyan"))
+    if target != "local":
+        space.target(target)
+    commands = demo_steps(
+        space, folder, target, named_home=home is not None, training_steps=steps, budget=budget, seed=seed
+    )
+    for number, step in enumerate(commands, 1):
+        click.echo(output.style(f"\n{number}. {step.why}", bold=True))
+        click.echo(output.style(f"$ {step.shown}", fg="cyan"))
         code = run(step.arguments)
         if code:
             return code
-    click.echo(click.style(f"\nDone in {time.monotonic() - begun_s:.0f} s.", bold=True), nl=False)
-    click.echo(f" Open {output.clean(home / 'report.html')} in a browser; all else is in {output.clean(home)}.")
+    click.echo(output.style(f"\nDone in {time.monotonic() - begun_s:.0f} s.", bold=True), nl=False)
+    click.echo(f" Open {output.clean(folder / 'report.html')} in a browser; all else is in {output.clean(space.home)}.")
     return 0

@@ -21,10 +21,10 @@ def command(ctx: click.Context, target: str | None, as_json: bool) -> int:
         output.emit_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "fix": c.fix} for c in checks])
     else:
         for item in checks:
-            mark = click.style("ok  ", fg="green") if item.ok else click.style("FAIL", fg="red", bold=True)
+            mark = output.style("ok  ", fg="green") if item.ok else output.style("FAIL", fg="red", bold=True)
             click.echo(f"{mark}  {output.clean(item.name):<18} {output.clean(item.detail)}")
             if not item.ok and item.fix:
-                click.echo(f"      {'':<18} fix: {click.style(output.clean(item.fix), bold=True)}")
+                click.echo(f"      {'':<18} fix: {output.style(output.clean(item.fix), bold=True)}")
     faults = sum(not item.ok for item in checks)
     if faults:
         output.note(f"{faults} of {len(checks)} checks failed.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,11 +24,16 @@ def clean(text: object) -> str:
     return _CONTROL.sub("", str(text))
 
 
+def style(text: str, **looks: Any) -> str:
+    """Text with colour or weight, unless the user set NO_COLOR (https://no-color.org)."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **looks)
+
+
 def error(message: str, hint: str | None = None) -> None:
     """One line that says what is wrong, one that says what to do."""
-    click.echo(click.style("error: ", fg="red", bold=True) + clean(message), err=True)
+    click.echo(style("error: ", fg="red", bold=True) + clean(message), err=True)
     if hint:
-        click.echo(click.style("hint: ", fg="cyan", bold=True) + clean(hint), err=True)
+        click.echo(style("hint: ", fg="cyan", bold=True) + clean(hint), err=True)
 
 
 def note(message: str) -> None:

@@ -57,7 +57,7 @@ def show(supernet: str, as_json: bool) -> None:
 @click.option("-o", "--output", "path", type=click.Path(dir_okay=False, path_type=Path), required=True)
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps.  [default: 1000]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per step.  [default: 64]")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.1]")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: 0.006]")
 @click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--threads", type=click.IntRange(min=1), help="Of torch; small networks train best with one.")
 @click.option("--option", "options", multiple=True, metavar="NAME=JSON", help="Option of the super-network.")

@@ -33,18 +33,22 @@ class Step:
         return "edgenas " + shlex.join(self.arguments)
 
 
-def steps(workspace: Workspace, target: str, *, training_steps: int, budget: int, seed: int) -> Iterator[Step]:
+def steps(
+    workspace: Workspace, folder: Path, target: str, *, named_home: bool, training_steps: int, budget: int, seed: int
+) -> Iterator[Step]:
     """The commands, one after the other; later ones depend on what earlier ones did.
 
     Args:
-        workspace: Where all of it is kept.
+        workspace: Where targets, measurements and the study are kept.
+        folder: For the checkpoint and the report.
+        named_home: Whether the commands have to name the workspace's folder, as it is not the user's usual one.
         target: A board of the inventory, or ``local`` for this computer.
         training_steps: Of the super-network.
         budget: Candidates to measure.
         seed: Of training and search.
     """
-    home = ("--home", _short(workspace.home))
-    checkpoint = _short(workspace.home / "digits.pt")
+    home = ("--home", _short(workspace.home)) if named_home else ()
+    checkpoint = _short(folder / "digits.pt")
     yield Step(
         "Train a small super-network on scikit-learn's digits: all its sub-networks at once.",
         (*home, "supernet", "train", SUPERNET, "--data", "digits", "--steps", str(training_steps), "--seed", str(seed),
@@ -67,7 +71,7 @@ def steps(workspace: Workspace, target: str, *, training_steps: int, budget: int
          "--to", target),
     )  # fmt: skip
     yield Step("See what runs on the board now.", (*home, "releases", target))
-    yield Step("Write the report.", (*home, "report", name, "--output", _short(workspace.home / "report.html")))
+    yield Step("Write the report.", (*home, "report", name, "--output", _short(folder / "report.html")))
 
 
 def _bound_ms(workspace: Workspace, study: str, latency: str) -> str:

@@ -184,6 +184,8 @@ def nearest_of(constraints: Iterable[Constraint], evaluations: Iterable[Evaluati
 def describe_nearest(constraints: Iterable[Constraint], nearest: Evaluation | None, count: int) -> str:
     """One sentence for people: nothing is feasible, and what came nearest."""
     rules = tuple(constraints)
+    if not count:
+        return "No candidate has been evaluated with success yet."
     start = f"None of the {count} evaluated candidates meets {' and '.join(str(c) for c in rules)}"
     if nearest is None:
         return start + "."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +68,7 @@ def hypervolume(
             raise ObjectiveError(
                 f"The reference point names {name}, no objective.", hint=f"It needs: {', '.join(names)}."
             )
-        if not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise ObjectiveError(f"The reference point has {value!r} for {name}, which is not a finite number.")
     corner = costs(objectives, [reference])[0]
     return hypervolume_of(costs(objectives, values), corner)

@@ -62,7 +62,9 @@ class SearchResult:
     @property
     def nearest_message(self) -> str:
         """One sentence about :attr:`nearest`; empty where something is feasible."""
-        return "" if self.feasible else describe_nearest(self.constraints, self.nearest, len(self.done))
+        if self.feasible or not self.constraints:
+            return ""
+        return describe_nearest(self.constraints, self.nearest, len(self.done))
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
         """Volume between the front and a reference point, in the product of the objectives' units.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgenas.errors import (
     Busy,
+    DeviceError,
     EdgenasError,
     EvaluationFailed,
     HostError,
@@ -28,10 +29,8 @@ from edgenas.store.records import Proposal, StoredEvaluation
 if TYPE_CHECKING:
     from edgenas.store import Store
 
-STOPPING: tuple[type[EdgenasError], ...] = (HostError, LinkError, TrustError, Busy, UsageError)
+STOPPING: tuple[type[EdgenasError], ...] = (HostError, LinkError, DeviceError, TrustError, Busy, UsageError)
 """Raised (not returned) by an evaluation, these say nothing about a candidate: the study stops and can be resumed."""
-
-MOST_FAILURES_IN_A_ROW = 20
 
 Evaluate = Callable[[list[dict[str, Value]]], Sequence[Any]]
 
@@ -122,6 +121,7 @@ class Study:
         *,
         budget: int | None = None,
         chunk: int | None = None,
+        give_up_after: int | None = None,
         on_event: Callable[[StudyEvent], None] | None = None,
     ) -> SearchResult:
         """Start the study or go on with it, until the budget is spent or the space is exhausted.
@@ -136,11 +136,12 @@ class Study:
             budget: Evaluations in all, failed and earlier ones included; the study's own by default.
             chunk: Configurations for each call of ``evaluate``, 1 where each is measured on a board; the batch by
                 default.
+            give_up_after: Stop after so many failed evaluations in a row; ``None`` never stops for failures.
             on_event: Told of progress.
 
         Raises:
             Busy: Another process runs this study.
-            StudyError: 20 evaluations in a row failed.
+            StudyError: ``give_up_after`` evaluations in a row failed.
             EdgenasError: What ``evaluate`` raised, where it does not concern a candidate (:data:`STOPPING`). The study
                 is saved and can be resumed.
         """
@@ -148,9 +149,11 @@ class Study:
         if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
             raise StudyError(f"The chunk size is {chunk!r}, not a whole number from 1 up.", hint="Use 1 for boards.")
         with self.store.claim_study(self.name):
-            run = _Run(self, settings, evaluate, chunk, on_event)
+            run = _Run(self, settings, evaluate, chunk, give_up_after, on_event)
             self.store.set_study_state(self.name, "running")
-            if self.store.get_study(self.name).spec["budget"] != settings.budget:
+            stored = self.store.get_study(self.name)
+            # A budget below what was evaluated already cannot be kept: those rows stay.
+            if stored.spec["budget"] != settings.budget >= stored.total:
                 self.store.set_study_budget(self.name, settings.budget)
             self.settings = settings
             try:
@@ -180,8 +183,10 @@ class _Run:
         settings: StudySettings,
         evaluate: Evaluate,
         chunk: int | None,
+        give_up_after: int | None,
         on_event: Callable[[StudyEvent], None] | None,
     ) -> None:
+        self.give_up_after = give_up_after
         self.store, self.name, self.settings = study.store, study.name, settings
         self.evaluate, self.chunk, self.on_event = evaluate, chunk, on_event
         self.rows = study.evaluations()
@@ -227,7 +232,7 @@ class _Run:
         return True
 
     def _check_failures(self) -> None:
-        if len(self.failures_in_a_row) >= MOST_FAILURES_IN_A_ROW:
+        if self.give_up_after is not None and len(self.failures_in_a_row) >= self.give_up_after:
             last = self.failures_in_a_row[-1]
             raise StudyError(
                 f"Study {self.name} stopped: {len(self.failures_in_a_row)} evaluations in a row failed, "

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +160,11 @@ def _load(path: Path | str) -> Any:
     if not Path(path).is_file():
         raise CheckpointError(f"There is no checkpoint {path}.")
     try:
+        # torch writes a checksum of every tensor but does not look at it: a flipped bit would load in silence.
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(f"{path} is no checkpoint, or it is damaged.") from error

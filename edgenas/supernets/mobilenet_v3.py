@@ -5,7 +5,8 @@ Source: Once-for-All, https://arxiv.org/abs/1908.09791; MobileNetV3, https://arx
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -73,8 +74,7 @@ class MobileNetV3(nn.Module):
         self.options: dict[str, Any] = options.to_dict()
         self._sizes = options
         self._space = _space(options)
-        self._active = self._space.extremes()[1]
-        largest = self.shape(self._active)
+        largest = self.shape(self._space.extremes()[1])
         self.first_conv = ConvUnit(
             largest.in_channels, largest.stem_channels, kernel=3, stride=largest.stem_stride, activation="h_swish"
         )
@@ -114,13 +114,19 @@ class MobileNetV3(nn.Module):
         side = int(self._space.canonical(config)["r"])
         return TensorSpec("input", "float32", (1, self._sizes.in_channels, side, side))
 
-    def set_active(self, config: Mapping[str, Any]) -> None:
-        """The configuration that ``net(images)`` computes from now on."""
-        self._active = self._space.canonical(config)
+    def active(self, config: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+        """One configuration as a function from images to logits that computes in place, without a copy of weights.
+
+        It computes in the mode (training or evaluation) that the super-network is in.
+
+        Raises:
+            SpaceError: The configuration lies outside the space.
+        """
+        return functools.partial(self, config=self._space.canonical(config))
 
     def forward(self, x: Tensor, config: Mapping[str, Any] | None = None) -> Tensor:
-        """Logits of a configuration (the active one where none is given), computed in place."""
-        shape = self._shape(self._active) if config is None else self.shape(config)
+        """Logits of a configuration (the largest where none is given), computed in place."""
+        shape = self.shape(self._space.extremes()[1] if config is None else config)
         x = self.first_conv(x)
         for block in shape.blocks:
             module = self.blocks[block.source]
@@ -228,14 +234,18 @@ def mobilenet_v3(**options: Any) -> MobileNetV3:
     return MobileNetV3(MobileNetV3Options.from_dict(options))
 
 
+OFA_RESOLUTIONS = tuple(range(128, 225, 4))
+"""Sides of the input, pixels, with which the official super-networks were trained (Once-for-All, section 4.1)."""
+
+
 @register_supernetwork("ofa_mbv3_d234_e346_k357_w1.0")
-def ofa_mbv3_w10(resolutions: tuple[int, ...] = (224,), num_classes: int = 1000) -> MobileNetV3:
+def ofa_mbv3_w10(resolutions: tuple[int, ...] = OFA_RESOLUTIONS, num_classes: int = 1000) -> MobileNetV3:
     """The official OFA MobileNetV3 of width 1.0; loads its checkpoint."""
     return mobilenet_v3(width_multiplier=1.0, resolutions=resolutions, num_classes=num_classes)
 
 
 @register_supernetwork("ofa_mbv3_d234_e346_k357_w1.2")
-def ofa_mbv3_w12(resolutions: tuple[int, ...] = (224,), num_classes: int = 1000) -> MobileNetV3:
+def ofa_mbv3_w12(resolutions: tuple[int, ...] = OFA_RESOLUTIONS, num_classes: int = 1000) -> MobileNetV3:
     """The official OFA MobileNetV3 of width 1.2; loads its checkpoint."""
     return mobilenet_v3(width_multiplier=1.2, resolutions=resolutions, num_classes=num_classes)
 

@@ -8,6 +8,7 @@ All randomness is a function of the plan's seed and the step, so a checkpoint ne
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -22,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgenas.errors import CheckpointError, DataError, SuperNetworkError
+from edgenas.errors import CheckpointError, DataError, SuperNetworkError, TrainingDiverged
 from edgenas.supernets import checkpoint as checkpoints
 from edgenas.supernets.base import LabelledImages, SuperNetwork
 from edgenas.supernets.calibration import recalibrate, top1_percent
@@ -69,6 +70,7 @@ def train(
         CheckpointError: The checkpoint belongs to another super-network, plan or data set.
         DataError: The data do not fit the super-network.
         SuperNetworkError: The super-network cannot be trained.
+        TrainingDiverged: The loss is no finite number any more; the file is as at the last save.
     """
     trainer = _Trainer(net, data, plan)
     path = Path(checkpoint) if checkpoint is not None else None
@@ -123,7 +125,9 @@ class _Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self._rng(_TORCH).integers(2**31)))
             loss = self._accumulate_gradients()
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.gradient_clip)
+        if not math.isfinite(loss) or not bool(torch.isfinite(norm)):
+            raise TrainingDiverged(f"The training diverged in step {self.step + 1}: its loss is {loss}.")
         self.optimizer.step()
         self.step += 1
         accuracy = (self.progress.accuracy_largest, self.progress.accuracy_smallest)

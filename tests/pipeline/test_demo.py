@@ -123,3 +123,38 @@ def test_a_release_that_is_too_slow_or_wrong_is_never_active(
 def held_back(resolution: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
     batches = list(load_dataset("digits").batches("test", resolution, 512))
     return np.concatenate([x.numpy() for x, _ in batches]), np.concatenate([y.numpy() for _, y in batches])
+
+
+def test_a_lost_answer_to_the_switch_is_settled_by_asking_the_board(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgenas.errors import ConnectionLost
+    from edgenas.lab import AgentClient
+
+    assert demo(workspace, "local") == 0
+    switch = AgentClient.activate
+
+    def lost(client: AgentClient, name: str, version: str) -> None:
+        switch(client, name, version)
+        raise ConnectionLost("The cable was pulled.")
+
+    monkeypatch.setattr(AgentClient, "activate", lost)
+    again = ["deploy", "demo-local", "--pick", "accuracy max", "--to", "local"]
+    assert edgenas(workspace, *again) == 3
+    monkeypatch.setattr(AgentClient, "activate", switch)
+    assert edgenas(workspace, "releases", "local") == 0
+    assert [r.state for r in workspace.store.releases(target="local")] == ["superseded", "active"]
+    assert edgenas(workspace, *again) == 0
+
+
+def test_a_second_store_does_not_touch_the_releases_of_the_first(workspace: Workspace, tmp_path: Path) -> None:
+    assert demo(workspace, "local") == 0
+    root = workspace.home / "boards" / "local"
+    other = Workspace(tmp_path / "other")
+    assert edgenas(other, "target", "add", "local", "--local", "--root", str(root)) == 0
+    assert demo(other, "local") == 0
+    folder = root / "releases" / "demo-local"
+    versions = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+    assert [version[:4] for version in versions] == ["0001", "0002"]
+    assert edgenas(workspace, "rollback", "local") == 0
+    assert json.loads((folder / "active" / "manifest.json").read_text())["version"] == versions[0]

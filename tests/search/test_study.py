@@ -133,7 +133,7 @@ def test_stops_when_everything_fails(store: Store) -> None:
 
     study = Study.create(store, "s", _settings(budget=200))
     with pytest.raises(StudyError, match="20 evaluations in a row failed, the last with CandidateCrashed: died"):
-        study.run(hopeless, chunk=1)
+        study.run(hopeless, chunk=1, give_up_after=20)
     assert store.get_study("s").state == "stopped"
     result = study.run(evaluate, budget=40)
     assert len(result.failures) == 20
@@ -299,6 +299,17 @@ def test_events_tell_the_whole_story() -> None:
     assert events[-1].evaluated == 9
 
 
+def test_a_search_whose_evaluations_fail_still_gives_its_result() -> None:
+    def hopeless(configs: list[dict[str, Any]]) -> list[Exception]:
+        raise RuntimeError("no such file")
+
+    result = search(SPACE, hopeless, GOALS, budget=60)
+    assert len(result.failures) == 60
+    assert {e.error.kind for e in result.failures if e.error} == {"EvaluationFailed"}
+    assert result.front == ()
+    assert result.nearest_message == ""
+
+
 def test_a_larger_budget_is_remembered(store: Store) -> None:
     settings = _settings(tactic="random", budget=4)
     Study.create(store, "grown", settings).run(evaluate)
@@ -306,3 +317,5 @@ def test_a_larger_budget_is_remembered(store: Store) -> None:
     assert Study.open(store, "grown").settings.budget == 7
     assert len(Study.open(store, "grown").run(evaluate).evaluations) == 7
     assert len(Study.open_or_create(store, "grown", settings.with_budget(9)).run(evaluate).evaluations) == 9
+    Study.open(store, "grown").run(evaluate, budget=3)
+    assert Study.open(store, "grown").settings.budget == 9

@@ -110,3 +110,13 @@ def test_a_disk_that_cannot_be_written_leaves_the_older_checkpoint(tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(HostError, match=r"file/net\.pt"):
         checkpoints.save(tmp_path / "file" / "net.pt", tiny())
+
+
+def test_a_flipped_bit_in_a_tensor_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    checkpoints.save(path, create("demo_mbv3"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"net\.pt is no checkpoint, or it is damaged"):
+        checkpoints.load(path)

@@ -93,7 +93,7 @@ class LinasTactic(Tactic):
         values = forecast.values(found)
         proposed = []
         for row, config in enumerate(self.space.decode_many(found)):
-            predicted = {name: float(column[row]) for name, column in values.items()}
+            predicted = {name: float(column[row]) for name, column in values.items() if np.isfinite(column[row])}
             shown = ", ".join(f"{name} {value:.5g}" for name, value in predicted.items())
             proposed.append(Proposed(config, f"predicted: {shown}", predicted))
         return proposed
