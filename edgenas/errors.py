@@ -84,6 +84,13 @@ class CheckpointError(UsageError):
     default_hint = "Train one with `edgenas supernet train`, or name another file."
 
 
+class TrainingDiverged(UsageError):
+    """A training's loss is no finite number any more."""
+
+    exit_code = 1
+    default_hint = "Train with a lower --learning-rate; the file still holds what was saved last."
+
+
 class DataError(UsageError):
     """A data set is missing, unreadable or of the wrong shape."""
 
@@ -243,6 +250,15 @@ class TransferCorrupt(LinkError):
     """What arrived on the board is not what was sent; it was discarded."""
 
 
+class LeaseLost(LinkError):
+    """The hold on a board ended while it was in use, mostly because the board heard nothing from here for too long.
+
+    What came of the work meanwhile does not count, for somebody else may have used the board.
+    """
+
+    default_hint = "Go on with `edgenas search resume STUDY`; nothing that was shown is lost."
+
+
 class TrustError(EdgenasError):
     """A board or the host could not prove who it is."""
 
@@ -269,6 +285,12 @@ class Busy(EdgenasError):
     blame = Blame.USER
     exit_code = 5
     default_hint = "Wait for the other one, or stop it."
+
+
+class BoardBusy(Busy):
+    """Somebody else holds the board; the message says who, what for, since when and until when."""
+
+    default_hint = "Wait for it with --wait, or see `edgenas target status TARGET`."
 
 
 # ----------------------------------------------------------------------------------------------------- this computer

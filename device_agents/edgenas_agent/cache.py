@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import BinaryIO, List, Optional, Tuple
+from typing import BinaryIO, List, Optional, Tuple, Union
 
 from .folders import Folders, disk_full_refused, sync_folder
 from .refusal import Refusal
@@ -127,7 +127,7 @@ class Upload:
         self._hash = hashlib.sha256()
         self._stream: BinaryIO = (folder / "part").open("wb")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Union[bytes, memoryview]) -> None:
         """Adds a piece.
 
         Raises:

@@ -73,7 +73,8 @@ class Range(NamedTuple):
 def exponents(type_name: str) -> Tuple[int, int]:
     """The smallest and the largest exponent of a type; neither infinity nor a denormal number can be asked for."""
     layout = _FLOATS.get(type_name)
-    return (1 - layout.bias, layout.bias) if layout else (0, 0)
+    most = min(layout.bias, 127) if layout else 0  # a recipe has one byte for it
+    return (1 - most, most) if layout else (0, 0)
 
 
 def item_bytes(type_name: str) -> int:

@@ -1,6 +1,7 @@
 """The agent's folder on the board: private, with locks, atomic files, and temporary files that are always removed.
 
 ROOT/cache/      artifacts by hash            ROOT/releases/   what was deployed
+ROOT/lease/      who holds the board
 ROOT/tmp/        one folder for each running agent, locked by it; folders without a lock are stale
 """
 
@@ -37,6 +38,7 @@ class Folders:
             self.root.chmod(stat.S_IMODE(facts.st_mode) & ~0o022)
         self.cache = self._make(self.root / "cache")
         self.releases = self._make(self.root / "releases")
+        self.leases = self._make(self.root / "lease")
         everyone = self._make(self.root / "tmp")
         with locked(everyone / ".lock"):
             for folder in everyone.glob("agent-*"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from typing import Any, BinaryIO, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Protocol, Sequence, Tuple
 
 PROTOCOL_VERSION = 1
 #: What the agent writes before its first frame, so that a login shell's greeting can be skipped.
@@ -41,6 +41,13 @@ _BRACKETS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 class FrameError(ValueError):
     """The other side broke the wire format, or asked for more than its bounds; the connection is of no more use."""
+
+
+class Stream(Protocol):
+    """Where frames are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes, as soon as there are some; none at the end."""
 
 
 class Frame(NamedTuple):
@@ -118,7 +125,7 @@ class Decoder:
         return frames
 
 
-def read_frame(stream: BinaryIO) -> Optional[Frame]:
+def read_frame(stream: Stream) -> Optional[Frame]:
     """The next frame of a blocking stream, or ``None`` where it ended between two frames.
 
     Raises:
@@ -193,7 +200,7 @@ def _parse_spec(spec: Any) -> Tuple[str, str, Tuple[int, ...]]:
     return name, dtype, tuple(shape)
 
 
-def _read(stream: BinaryIO, length: int) -> bytes:
+def _read(stream: Stream, length: int) -> bytes:
     data = bytearray()
     while len(data) < length:
         piece = stream.read(length - len(data))

@@ -7,14 +7,17 @@ import os
 import select
 import signal
 import threading
+import time
 from collections import deque
-from typing import Any, BinaryIO, Callable, Deque, Dict, NamedTuple, Optional
+from io import BufferedReader
+from typing import Any, Callable, Deque, Dict, NamedTuple, Optional
 
 from .frames import FrameError, read_frame
 from .refusal import Refusal
 
 MAX_WAITING = 64
 MAX_WAITING_BYTES = 32 * 1024 * 1024
+READ_BYTES = 256 * 1024
 #: A host that takes nothing more cannot hold a closing agent longer than this.
 CLOSE_S = 5
 
@@ -35,8 +38,11 @@ class Inbox:
         answer: Replies to a request at once: for cancels, and for requests that find the inbox full.
     """
 
-    def __init__(self, stream: BinaryIO, answer: Callable[[Any, Dict[str, Any], Optional[Refusal]], None]) -> None:
+    def __init__(
+        self, stream: BufferedReader, answer: Callable[[Any, Dict[str, Any], Optional[Refusal]], None]
+    ) -> None:  # fmt: skip
         self._stream = stream
+        self._heard = time.monotonic()
         self._answer = answer
         self._waiting: Deque[Request] = deque()
         self._space = threading.Condition()
@@ -52,16 +58,28 @@ class Inbox:
 
     def next(self, idle_s: float) -> Optional[Request]:
         """The next request; ``None`` once the host is gone or was silent for too long."""
+        asked = time.monotonic()
         while not self.closed:
             with self._space:
                 if self._waiting:
                     self._space.notify_all()
                     return self._waiting.popleft()
-            ready, _, _ = select.select([self.wake], [], [], idle_s)
-            if not ready:
+            left_s = max(asked, self._heard) + idle_s - time.monotonic()
+            if left_s <= 0:
                 return None
-            os.read(self.wake, 4096)
+            if select.select([self.wake], [], [], left_s)[0]:
+                os.read(self.wake, 4096)
         return None
+
+    def silence_s(self) -> float:
+        """Seconds since the host last sent anything."""
+        return time.monotonic() - self._heard
+
+    def read(self, limit: int) -> bytes:
+        """What has come of the host's bytes: the stream that frames are read from."""
+        data = self._stream.read1(min(limit, READ_BYTES))
+        self._heard = time.monotonic()
+        return data
 
     def stopped(self, number: int) -> bool:
         """Whether a request shall end now."""
@@ -71,9 +89,10 @@ class Inbox:
         """Ends what runs and what waits. May be called from a signal handler."""
         self.closed = True
         signal.alarm(CLOSE_S)
-        self._ring()
+        self.ring()
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Lets whoever waits on ``wake`` look again."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._waker, b"!")
 
@@ -81,14 +100,16 @@ class Inbox:
         number = 0
         try:
             while not self.closed:
-                frame = read_frame(self._stream)
+                frame = read_frame(self)
                 if frame is None:
                     break
                 number += 1
                 if frame.header.get("op") == "cancel":
                     self._cancelled = number
-                    self._ring()
+                    self.ring()
                     self._answer(frame.header.get("id"), {}, None)
+                elif frame.header.get("op") == "alive":
+                    continue  # that it came is all it says
                 else:
                     self._add(Request(number, frame.header, frame.body))
         except FrameError as error:
@@ -108,7 +129,7 @@ class Inbox:
                     return
                 self._space.wait(0.2)
             self._waiting.append(request)
-        self._ring()
+        self.ring()
 
     def _full(self, request: Request) -> bool:
         waiting_bytes = sum(len(waiting.body) for waiting in self._waiting) + len(request.body)

@@ -49,6 +49,7 @@ class Jobs:
         report: Report,
         stopped: Callable[[], bool],
         artifact: Optional[Path] = None,
+        keep: Sequence[int] = (),
     ) -> Tuple[Dict[str, Any], bytes]:
         """The result of a job.
 
@@ -59,6 +60,7 @@ class Jobs:
             report: Told at least once a second how far it is.
             stopped: Whether the host has cancelled the job, or gone.
             artifact: The file that the job is about.
+            keep: Open files that the worker inherits.
 
         Raises:
             Refusal: ``timeout``, ``cancelled``, ``crashed``, ``out_of_memory``, or what the worker itself says.
@@ -68,7 +70,7 @@ class Jobs:
             if artifact is not None:
                 job = {**job, "path": str(folder / ("artifact" + job["suffix"]))}
                 link_or_copy(artifact, Path(job["path"]))
-            with _Worker(folder, self._modules, encode(job, body)) as worker:
+            with _Worker(folder, self._modules, encode(job, body), keep) as worker:
                 return self._follow(worker, deadline_s, report, stopped)
         finally:
             shutil.rmtree(str(folder), ignore_errors=True)
@@ -120,13 +122,13 @@ class Jobs:
 class _Worker:
     """A worker's process; at the end of the ``with`` block its whole group is dead."""
 
-    def __init__(self, folder: Path, modules: Sequence[str], job: bytes) -> None:
+    def __init__(self, folder: Path, modules: Sequence[str], job: bytes, keep: Sequence[int]) -> None:
         self.results, results = os.pipe()
         command = [*agent_command(), "--worker", str(results), str(os.getpid()), *modules]
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(folder),
-                env=_environment(folder), pass_fds=[results], start_new_session=True,
+                env=_environment(folder), pass_fds=[results, *keep], start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             os.close(self.results)

@@ -7,12 +7,14 @@ import platform
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from . import board, conditions, runtimes
+from . import board, conditions, filling, runtimes
 from .cache import Cache, Upload, check_hash
 from .folders import Folders
 from .frames import FrameError, unpack_tensors
+from .hold import Hold
 from .inbox import Inbox, Request
 from .jobs import Jobs
+from .leases import Leases
 from .refusal import Refusal
 from .releases import Releases
 from .timing import Protocol
@@ -25,6 +27,10 @@ OPERATIONS: Dict[str, Operation] = {}
 MAX_CHUNK = 1024 * 1024
 PROBE_S = 120.0
 MAX_DEADLINE_S = 86400.0
+#: What only the holder of the board may do; the rest of the operations disturbs no measurement.
+HOLDERS = ("measure", "infer", "stage")
+#: The same, where it takes but a moment.
+HOLDERS_BRIEFLY = ("activate", "rollback", "drop", "clean")
 
 
 def operation(name: str) -> Callable[[Operation], Operation]:
@@ -57,6 +63,8 @@ class Desk:
         self.cache = Cache(folders)
         self.releases = Releases(folders, self.cache)
         self.board = board.read()
+        self.leases = Leases(folders)
+        self.hold = Hold(folders, inbox, self.leases)
         self.upload: Optional[Upload] = None
         self.upload_id: Any = None
         self._inbox = inbox
@@ -72,24 +80,35 @@ class Desk:
         name = request.header.get("op")
         if not isinstance(name, str) or name not in OPERATIONS:
             raise Refusal("unknown_op", f"{str(name)[:80]!r} is none of {', '.join(sorted(OPERATIONS))}, cancel, bye")
+        if name in HOLDERS:
+            with self.hold.whole():
+                return OPERATIONS[name](self, request)
+        if name in HOLDERS_BRIEFLY:
+            with self.hold.short():
+                return OPERATIONS[name](self, request)
         return OPERATIONS[name](self, request)
 
     def run(self, request: Request, job: Dict[str, Any], deadline_s: float, artifact: Optional[Path] = None) -> Answer:
         """Lets a worker do a job on behalf of a request."""
-        if self._inbox.stopped(request.number):
+        if self.stopped(request):
             raise Refusal("cancelled", "the host cancelled this request")
         self._inbox.busy = True
+
+        def stopped() -> bool:
+            return self.stopped(request) or self.hold.lost
+
+        def report(phase: str, samples: int, elapsed_s: float) -> None:
+            self._report(request.header["id"], phase, samples, elapsed_s)
+
         try:
-            return self._jobs.run(
-                job,
-                request.body,
-                deadline_s,
-                lambda phase, samples, elapsed_s: self._report(request.header["id"], phase, samples, elapsed_s),
-                lambda: self._inbox.stopped(request.number),
-                artifact,
-            )
+            with self.hold.turn(job["op"], stopped, lambda: report("waiting", 0, 0.0)) as work:
+                return self._jobs.run(job, request.body, deadline_s, report, stopped, artifact, [work])
         finally:
             self._inbox.busy = False
+
+    def stopped(self, request: Request) -> bool:
+        """Whether the host has cancelled a request or gone."""
+        return self._inbox.stopped(request.number)
 
     def close_upload(self) -> None:
         if self.upload is not None:
@@ -106,7 +125,7 @@ def probe(desk: Desk, request: Request) -> Answer:
             result, _ = desk.run(request, {"op": "probe", "runtime": name}, PROBE_S)
             found.append({"name": name, **result})
         except Refusal as refusal:
-            if refusal.kind == "cancelled":
+            if refusal.kind in ("cancelled", "busy", "lease_lost"):
                 raise
             missing[name] = refusal.message
     return {
@@ -146,6 +165,23 @@ def put(desk: Desk, request: Request) -> Optional[Answer]:
         desk.close_upload()
         raise
     return {"sha256": request.header["sha256"]}, b""
+
+
+@operation("fill")
+def fill(desk: Desk, request: Request) -> Answer:
+    sha256, size = check_hash(request.header.get("sha256")), _field(request, "size", int)
+    upload = desk.cache.upload(sha256, _field(request, "suffix", str), size)
+    try:
+        for piece in filling.fill(request.body, size):
+            if desk.stopped(request):
+                raise Refusal("cancelled", "the host cancelled this request")
+            upload.write(piece)
+        upload.finish()
+    except filling.RecipeError as error:
+        raise Refusal("bad_request", f"artifact {sha256} cannot be filled: {error}") from error
+    finally:
+        upload.close()
+    return {"sha256": sha256}, b""
 
 
 @operation("measure")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
@@ -12,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from . import __version__
+from . import __version__, lease_operations  # noqa: F401  (its operations register themselves)
 from .folders import Folders
 from .frames import PREAMBLE, PROTOCOL_VERSION, FrameError, encode
 from .inbox import Inbox, Request
@@ -59,6 +60,8 @@ def serve(root: Path, runtime_modules: Sequence[str] = (), idle_s: float = IDLE_
     finally:
         signal.alarm(0)
         desk.close_upload()
+        with contextlib.suppress(OSError):
+            desk.hold.release()
         folders.close()
     return EXIT_OK
 

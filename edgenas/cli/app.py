@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("edgenas.cli.demo", "Show the whole job: train, search, deploy, report."),
     "doctor": ("edgenas.cli.doctor", "Say what is missing, and the command that mends it."),
     "target": ("edgenas.cli.target", "Keep the inventory of boards."),
+    "agent": ("edgenas.cli.agent", "Install runtimes and the agent on a board."),
     "supernet": ("edgenas.cli.supernet", "List, train and look into super-networks."),
     "compile": ("edgenas.cli.compile", "Turn one configuration into a checked artifact."),
     "measure": ("edgenas.cli.measure", "Measure one artifact on a board."),

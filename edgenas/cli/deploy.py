@@ -6,6 +6,7 @@ import click
 
 from edgenas.cli import output
 from edgenas.cli.session import workspace
+from edgenas.cli.waiting import patience, wait_options
 
 
 @click.command(help="Choose a measured sub-network of STUDY, bring it to a board, verify it there, make it active.")
@@ -18,13 +19,17 @@ from edgenas.cli.session import workspace
     type=click.FloatRange(min=0),
     help="How much slower than in the study it may be, as a share.  [default: as the family says]",
 )
+@wait_options
 @output.json_option
-def command(study: str, pick: str, target: str, name: str, latency_tolerance: float | None, as_json: bool) -> None:
+def command(
+    study: str, pick: str, target: str, name: str, latency_tolerance: float | None, wait: bool, priority: int,
+    as_json: bool,
+) -> None:  # fmt: skip
     from edgenas.pipeline.releases import deploy_pick
 
     release, verification, chosen = deploy_pick(
         workspace(), study, pick, target, name=name, latency_tolerance=latency_tolerance,
-        on_step=lambda text: output.note(f"{target}: {text}"),
+        on_step=lambda text: output.note(f"{target}: {text}"), patience=patience(wait, priority),
     )  # fmt: skip
     if as_json:
         output.emit_json(
@@ -33,6 +38,6 @@ def command(study: str, pick: str, target: str, name: str, latency_tolerance: fl
         )  # fmt: skip
         return
     for finding in verification.findings:
-        mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
+        mark = output.style("ok  ", fg="green") if finding.ok else output.style("FAIL", fg="red", bold=True)
         click.echo(f"{mark}  {finding.name:<9} {output.clean(finding.detail)}")
     click.echo(f"{release.name} {release.version} is active on {target}.")

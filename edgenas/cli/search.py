@@ -9,6 +9,7 @@ import click
 
 from edgenas.cli import output
 from edgenas.cli.session import workspace
+from edgenas.cli.waiting import patience, wait_options
 
 if TYPE_CHECKING:
     from edgenas.search import Evaluation, SearchResult
@@ -32,11 +33,12 @@ def command() -> None:
 @click.option("--batch", type=click.IntRange(min=1), help="Candidates proposed together.  [default: the tactic's]")
 @click.option("--protocol", "protocol_name", default="standard", show_default=True, help="quick, standard or rigorous.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Of the runtime on a board.")
+@wait_options
 @output.json_option
 def run(
     name: str, checkpoint: Path, objectives: tuple[str, ...], constraints: tuple[str, ...], data: str, tactic: str,
     options: tuple[str, ...], budget: int, seed: int, batch: int | None, protocol_name: str, threads: int,
-    as_json: bool,
+    wait: bool, priority: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Search for the best sub-networks, measuring candidates on boards, under the name NAME."""
     from edgenas.cli.progress import StudyProgress
@@ -48,21 +50,24 @@ def run(
         protocol(protocol_name, threads=threads),
     )  # fmt: skip
     with StudyProgress(name) as progress:
-        result = start_study(workspace(), plan, progress.watch)
+        result = start_study(workspace(), plan, progress.watch, patience(wait, priority))
     return _conclude(result, as_json)
 
 
 @command.command("resume")
 @click.argument("study")
 @click.option("--budget", type=click.IntRange(min=1), help="Candidates in all.  [default: as before]")
+@wait_options
 @output.json_option
-def resume(study: str, budget: int | None, as_json: bool) -> int:
+def resume(study: str, budget: int | None, wait: bool, priority: int, as_json: bool) -> int:
     """Go on with a study that was stopped or killed, with the same next candidates."""
     from edgenas.cli.progress import StudyProgress
     from edgenas.pipeline.studies import resume_study
 
     with StudyProgress(study) as progress:
-        result = resume_study(workspace(), study, budget=budget, watch=progress.watch)
+        result = resume_study(
+            workspace(), study, budget=budget, watch=progress.watch, patience=patience(wait, priority)
+        )
     return _conclude(result, as_json)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edgenas.cli import output
+from edgenas.cli import output, reservation
 from edgenas.cli.session import workspace
 from edgenas.errors import EdgenasError
 
@@ -16,6 +16,10 @@ _FIELDS = ("transport", "family", "host", "user", "port", "key", "python", "root
 @click.group(help="Keep the inventory of boards.")
 def command() -> None:
     pass
+
+
+for found in (reservation.reserve, reservation.release, reservation.status):
+    command.add_command(found)
 
 
 def _connection_options(function: Any) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgenas.compile.formats import Format, format_named, format_names, register_format
     from edgenas.compile.graph import Graph, Node
     from edgenas.compile.host import host_outputs
+    from edgenas.compile.skeleton import Skeleton, make_skeleton
     from edgenas.compile.tracer import trace
     from edgenas.compile.verification import check
 
@@ -23,12 +24,14 @@ _LAZY = {
     "Format": "formats",
     "Graph": "graph",
     "Node": "graph",
+    "Skeleton": "skeleton",
     "check": "verification",
     "compile_module": "compiler",
     "fold": "folding",
     "format_named": "formats",
     "format_names": "formats",
     "host_outputs": "host",
+    "make_skeleton": "skeleton",
     "register_format": "formats",
     "trace": "tracer",
 }
@@ -38,6 +41,7 @@ __all__ = [
     "Format",
     "Graph",
     "Node",
+    "Skeleton",
     "TensorSpec",
     "check",
     "compile_module",
@@ -45,6 +49,7 @@ __all__ = [
     "format_named",
     "format_names",
     "host_outputs",
+    "make_skeleton",
     "register_format",
     "sha256_of",
     "trace",

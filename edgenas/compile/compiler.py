@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +10,12 @@ import numpy as np
 
 import edgenas
 from edgenas.compile.artifact import Artifact, TensorSpec, sha256_of
+from edgenas.compile.files import keep
 from edgenas.compile.folding import fold
 from edgenas.compile.formats import Format, format_named
 from edgenas.compile.tracer import require_eval, trace
 from edgenas.compile.verification import compare, torch_outputs
-from edgenas.errors import CompileError, HostError, UnknownLayer, UsageError
+from edgenas.errors import CompileError, UnknownLayer, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +80,7 @@ def compile_module(
         feed = {spec.name: array for spec, array in zip(inputs, arrays, strict=True)}
         notes["difference"] = compare(form.run(data, feed, names), [array for _, array in expected], names)
     sha256 = sha256_of(data)
-    path = _keep(data, folder, sha256 + form.suffix)
+    path = keep(data, folder, sha256 + form.suffix)
     return Artifact(path, sha256, len(data), form.name, precision, tuple(inputs), outputs, route, macs, params, notes)
 
 
@@ -108,38 +106,3 @@ def _export(
         return form.export(module, inputs, outputs)
     except CompileError as error:
         raise CompileError(f"No way of compiling knows the {unknown}; {error}") from error
-
-
-def _keep(data: bytes, folder: Path, name: str) -> Path:
-    """Write bytes under a name that is either absent or whole, whatever happens on the way."""
-    path = folder / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_bytes() != data:
-            _write(data, path)
-    except OSError as error:
-        raise HostError(
-            f"The artifact {path} ({len(data)} bytes) cannot be written: {error.strerror or error}.",
-            hint="Free space on this computer, or use another folder.",
-        ) from error
-    return path
-
-
-def _write(data: bytes, path: Path) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -7,7 +7,8 @@ zero points, constants of an unknown use) is not returned, since its value may c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -49,7 +50,6 @@ class DenseTensor:
 
 Finder = Callable[[bytes], list[DenseTensor]]
 _FINDERS: dict[str, Finder] = {}
-_MODULES = ("onnx_weights", "tflite_weights")
 
 
 def finds_weights(suffix: str) -> Callable[[Finder], Finder]:
@@ -87,25 +87,22 @@ def dense_tensors(data: bytes, suffix: str) -> list[DenseTensor]:
     return _FINDERS[suffix](data)
 
 
-def disjoint(tensors: list[DenseTensor]) -> list[DenseTensor]:
-    """In the order of the file, without those that share bytes with another: a damaged or an unusual file."""
+def disjoint(tensors: Iterable[DenseTensor]) -> list[DenseTensor]:
+    """In the order of the file, without those that share bytes with another one of different use."""
     ordered = sorted(set(tensors), key=lambda tensor: (tensor.offset, tensor.length))
-    kept: list[DenseTensor] = []
-    end, clash = 0, False
-    for tensor in ordered:
-        if tensor.offset < end:
-            clash = True
-            if kept and kept[-1].offset + kept[-1].length > tensor.offset:
-                kept.pop()
-        else:
-            clash = False
-        if not clash:
-            kept.append(tensor)
-        end = max(end, tensor.offset + tensor.length)
-    return kept
+    starts = [*(tensor.offset for tensor in ordered), 2**64]
+    alone, end = [], 0
+    for tensor, next_start in zip(ordered, starts[1:], strict=True):
+        tensor_end = tensor.offset + tensor.length
+        if end <= tensor.offset and tensor_end <= next_start:
+            alone.append(tensor)
+        end = max(end, tensor_end)
+    return alone
 
 
 @cache
 def _load() -> None:
-    for module in _MODULES:
-        import_module(f"edgenas.compile.{module}")
+    package = import_module("edgenas.compile")
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name.endswith("_weights"):
+            import_module(f"edgenas.compile.{module.name}")

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from edgenas.lab.agent import AgentClient, connect
     from edgenas.lab.board_families import BoardFamily, families, family
     from edgenas.lab.checks import Check, doctor
+    from edgenas.lab.holders import Holder, Holders
     from edgenas.lab.keys import HostKey, KeyState, offered_key, remember_key, trust
+    from edgenas.lab.lease import Lease, Reservation, Reservations
     from edgenas.lab.measurement import (
         PROTOCOLS,
         Board,
@@ -28,7 +30,9 @@ _HOMES = {
     "agent": ("AgentClient", "connect"),
     "checks": ("Check", "doctor"),
     "board_families": ("BoardFamily", "families", "family"),
+    "holders": ("Holder", "Holders"),
     "keys": ("HostKey", "KeyState", "offered_key", "remember_key", "trust"),
+    "lease": ("Lease", "Reservation", "Reservations"),
     "measurement": (
         "PROTOCOLS", "Board", "Measurement", "Protocol", "RuntimeBuild", "measurement_key", "protocol",
     ),
@@ -40,10 +44,10 @@ _HOMES = {
 _PLACES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "PROTOCOLS", "AgentClient", "Board", "BoardFamily", "Channel", "Check", "CommandResult", "HostKey",
-    "KeyState", "Measurement", "Probe", "Protocol", "RuntimeBuild", "Target", "Transport", "Verdict",
-    "connect", "doctor", "families", "family", "measurement_key", "offered_key", "open_transport", "protocol",
-    "register_transport", "remember_key", "runtime_for", "trust", "verdict",
+    "PROTOCOLS", "AgentClient", "Board", "BoardFamily", "Channel", "Check", "CommandResult", "Holder", "Holders",
+    "HostKey", "KeyState", "Lease", "Measurement", "Probe", "Protocol", "Reservation", "Reservations", "RuntimeBuild",
+    "Target", "Transport", "Verdict", "connect", "doctor", "families", "family", "measurement_key", "offered_key",
+    "open_transport", "protocol", "register_transport", "remember_key", "runtime_for", "trust", "verdict",
 ]  # fmt: skip
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from edgenas_agent.frames import Frame, FrameError
+from edgenas_agent.frames import MAX_BODY, Frame, FrameError
 
 from edgenas.compile.artifact import Artifact, TensorSpec
-from edgenas.errors import HostError
+from edgenas.compile.skeleton import Skeleton
+from edgenas.errors import BoardBusy, HostError
 from edgenas.lab import answers, failures, tensors
 from edgenas.lab.board_families import BoardFamily, family
+from edgenas.lab.holders import Holder, Holders
 from edgenas.lab.install import Installed, install
+from edgenas.lab.lease import MAX_TEXT, TTL_S, Lease, Reservation, owner
 from edgenas.lab.measurement import Board, Measurement, Protocol, RuntimeBuild
 from edgenas.lab.probe import Probe
 from edgenas.lab.session import SHORT_S, SILENCE_S, OnProgress, Session
 from edgenas.lab.targets import Target
 from edgenas.lab.tensors import Array, short
+from edgenas.lab.text import clean
 from edgenas.lab.transport import Transport, open_transport
 from edgenas.lab.verdicts import verdict
 
@@ -30,6 +35,10 @@ GRACE_S = 10.0
 #: Reading a model and its runtime from a slow memory card.
 LOAD_S = 120.0
 SEND_S = 600.0
+#: A board that is busy is asked again after so long.
+POLL_S = 2.0
+#: A recipe of more than this share of its file is not worth the work on the board.
+WORTHWHILE = 0.5
 
 
 def connect(target: Target, *, home: Path, on_event: Callable[[str], None] | None = None) -> AgentClient:
@@ -54,7 +63,7 @@ def connect(target: Target, *, home: Path, on_event: Callable[[str], None] | Non
         installed = install(transport, target, kind, home)
         if installed.sent_bytes:
             tell(f"Installed the agent on {target.name} ({installed.sent_bytes} bytes).")
-        session = Session(transport.open(installed.command), target.name, installed.sha256)
+        session = Session(transport.open(installed.command), target.name, installed.sha256, kind.patience)
         tell(f"The agent on {target.name} runs under Python {session.hello.python}.")
     except BaseException:
         transport.close()
@@ -77,6 +86,7 @@ class AgentClient:
         self._transport = transport
         self._session = session
         self._there: set[str] = set()
+        self._lease: Lease | None = None
 
     def __enter__(self) -> AgentClient:
         return self
@@ -92,9 +102,77 @@ class AgentClient:
         return self._session.hello
 
     def close(self) -> None:
-        """End the agent and the connection. Safe to call twice."""
+        """End the agent and the connection, and with them the lease. Safe to call twice."""
+        if self._lease is not None:
+            self._lease.stop()
         self._session.close()
         self._transport.close()
+
+    def lease(
+        self, purpose: str, wait_s: float = 0.0, *, ttl_s: float = TTL_S, priority: int = 0, reservation: str = ""
+    ) -> Lease:
+        """Hold the board: until the lease ends, nobody else measures or deploys there.
+
+        Without a lease each measurement takes one for itself alone.
+
+        Args:
+            purpose: What for, as others are told.
+            wait_s: How long to try again where somebody else holds the board.
+            ttl_s: The board is free again when it has heard nothing from here for so long; 0.5 to 3600.
+            priority: As others are told.
+            reservation: Token of the reservation that the board is under, if it is this user's.
+
+        Raises:
+            BoardBusy: Somebody else holds or has reserved the board; the message says who, since and until when.
+            DeviceError, LinkError: As for every request.
+        """
+        fields = {
+            "owner": owner(), "purpose": clean(purpose, MAX_TEXT), "ttl_s": ttl_s, "priority": priority,
+            "reservation": reservation,
+        }  # fmt: skip
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                granted = self._session.parse(answers.LeaseReply, self._ask("lease", fields, "lease").header)
+                break
+            except BoardBusy:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise
+                time.sleep(min(left_s, POLL_S))
+        self._lease = Lease(self._session, self.target.name, granted, ttl_s)
+        return self._lease
+
+    def holders(self) -> Holders:
+        """Who holds the board and who has reserved it."""
+        said = self._session.parse(answers.LeaseStatusReply, self._ask("lease_status", {}, "lease").header)
+        lease, reservation = said.lease, said.reservation
+        return Holders(Holder.of(lease) if lease else None, Holder.of(reservation) if reservation else None)
+
+    def reserve(self, purpose: str, for_s: float, *, priority: int = 0) -> Reservation:
+        """Keep the board for those who have the reservation's token, also after this process has ended.
+
+        A restart of the board ends it.
+
+        Args:
+            purpose: What for, as others are told.
+            for_s: How long, from now; at most 30 days.
+            priority: As others are told.
+
+        Raises:
+            BoardBusy: Somebody else holds or has reserved the board.
+        """
+        fields = {"owner": owner(), "purpose": clean(purpose, MAX_TEXT), "ttl_s": for_s, "priority": priority}
+        frame = self._ask("reserve", fields, "reservation")
+        return Reservation.of(self.target.name, self._session.parse(answers.LeaseReply, frame.header))
+
+    def unreserve(self, token: str = "", *, number: int = 0) -> None:
+        """End a reservation: one's own by its token, anybody's by its fencing number.
+
+        Raises:
+            LeaseLost: There is no such reservation (any more).
+        """
+        self._ask("unreserve", {"token": token, "number": number}, "reservation")
 
     def probe(self) -> Probe:
         """What the board is and has."""
@@ -121,10 +199,7 @@ class AgentClient:
         sha256, size = _digest(path)
         if isinstance(artifact, Artifact) and sha256 != artifact.sha256:
             raise HostError(f"{path} has been changed since it was compiled.", hint="Delete it and compile again.")
-        if sha256 in self._there:
-            return sha256
-        frame = self._ask("has", {"sha256": [sha256]}, short(sha256))
-        if sha256 in self._session.parse(answers.HasAnswer, frame.header).missing:
+        if self._lacks(sha256):
             try:
                 self._put(path, sha256, size)
             except failures.Refused as refused:
@@ -136,6 +211,29 @@ class AgentClient:
                     raise failures.failure(again, self.target.name, short(sha256)) from again
         self._there.add(sha256)
         return sha256
+
+    def send_skeleton(self, skeleton: Skeleton) -> str:
+        """Put a file without weights on the board, which fills them in; the filled file's SHA-256.
+
+        The whole filled file goes over where the recipe would not save much or is too large for one message, and where
+        the agent cannot fill, or fills something else in.
+
+        Raises:
+            HostError, DeviceDiskFull, TransferCorrupt: As for :meth:`send`.
+        """
+        artifact = skeleton.artifact
+        if skeleton.share > WORTHWHILE or len(skeleton.recipe) > MAX_BODY:
+            return self.send(artifact)
+        if self._lacks(artifact.sha256):
+            fields = {"sha256": artifact.sha256, "suffix": artifact.path.suffix, "size": artifact.size_bytes}
+            try:
+                self._session.request("fill", fields, skeleton.recipe, timeout_s=SEND_S, silence_s=SEND_S / 4)
+            except failures.Refused as refused:
+                if refused.kind in ("unknown_op", "bad_request", "digest_mismatch"):
+                    return self.send(artifact)
+                raise failures.failure(refused, self.target.name, short(artifact.sha256)) from refused
+            self._there.add(artifact.sha256)
+        return artifact.sha256
 
     def measure(
         self,
@@ -291,6 +389,16 @@ class AgentClient:
         frame = self._ask("clean", {}, "clean")
         self._there.clear()
         return self._session.parse(answers.CleanReply, frame.header).freed_bytes
+
+    def _lacks(self, sha256: str) -> bool:
+        """Whether a file is not on the board yet."""
+        if sha256 in self._there:
+            return False
+        frame = self._ask("has", {"sha256": [sha256]}, short(sha256))
+        if sha256 in self._session.parse(answers.HasAnswer, frame.header).missing:
+            return True
+        self._there.add(sha256)
+        return False
 
     def _put(self, path: Path, sha256: str, size: int) -> None:
         number: int | None = None

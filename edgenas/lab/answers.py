@@ -14,6 +14,7 @@ _Word = Annotated[str, StringConstraints(max_length=200)]
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0, le=MAX_NS)]
 _Positive = Annotated[int, Field(ge=1, le=MAX_NS)]
+_Seconds = Annotated[float, Field(ge=0, le=1e9, strict=False)]
 
 
 class Answer(BaseModel):
@@ -193,3 +194,38 @@ class CleanReply(Answer):
     """The reply to ``clean``."""
 
     freed_bytes: _Count
+
+
+class LeaseReply(Answer):
+    """The reply to ``lease``, ``renew`` and ``reserve``."""
+
+    token: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    number: _Positive
+    expires_in_s: _Seconds
+
+
+class OwnerAnswer(Answer):
+    """Who made a lease or a reservation."""
+
+    user: _Word
+    host: _Word
+    pid: _Count
+
+
+class HolderAnswer(Answer):
+    """A lease or a reservation."""
+
+    kind: Literal["lease", "reservation"]
+    number: _Positive
+    owner: OwnerAnswer
+    purpose: _Word
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    since_s: _Seconds
+    expires_in_s: _Seconds
+
+
+class LeaseStatusReply(Answer):
+    """The reply to ``lease_status``."""
+
+    lease: HolderAnswer | None = None
+    reservation: HolderAnswer | None = None

@@ -34,7 +34,10 @@ class BoardFamily(BaseModel):
         governor: Frequency governor that gives steady times.
         latency_tolerance: How much slower than in its study a release may be, as a share, before it is refused.
         max_temperature_c: Boards of this kind slow down above it, degrees Celsius.
-        fix: Command that mends each kind of fault, to be run on the board; ``{root}`` is the agent's folder.
+        patience: The host waits so many times longer than usual before it gives such a board up; a board's clock may
+            run slower than the host's, so that what it reports every second comes later here.
+        fix: Command that mends each kind of fault, to be run on the board, or, where it begins with ``edgenas``, on
+            this computer; ``{root}`` is the agent's folder, ``{target}`` the board's name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -49,6 +52,7 @@ class BoardFamily(BaseModel):
     governor: str = ""
     latency_tolerance: float = Field(0.25, ge=0, le=10)
     max_temperature_c: float = Field(80.0, gt=0, lt=150)
+    patience: float = Field(1.0, ge=1, le=100)
     fix: Mapping[str, _Line] = Field(default_factory=dict)
 
     @field_validator("python", "runtimes", "conditions", mode="before")

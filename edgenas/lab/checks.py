@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import DeviceDiskFull, EdgenasError, PythonTooOld
-from edgenas.lab.agent import connect
+from edgenas.lab.agent import AgentClient, connect
 from edgenas.lab.board_families import BoardFamily, family
 from edgenas.lab.install import find_python, root_of, shell_path
 from edgenas.lab.keys import KeyState, offered_key
@@ -181,8 +181,16 @@ def _board(target: Target, home: Path) -> Iterator[Check]:
     with connect(target, home=home) as agent:
         probe = agent.probe()
         yield Check("agent", True, f"{agent.hello.version} {agent.installed.sha256[:12]} in {agent.hello.root}")
+        yield _lease(agent)
         for look in _LOOKS:
             yield look(target, kind, home, probe)
+
+
+def _lease(agent: AgentClient) -> Check:
+    found = agent.holders()
+    said = [f"in use by {found.lease}"] if found.lease else []
+    said += [f"reserved by {found.reservation}"] if found.reservation else []
+    return Check("lease", True, "; ".join(said) or "nobody holds it")
 
 
 def _clock(output: bytes, target: Target, kind: BoardFamily, home: Path) -> Check:
@@ -258,8 +266,9 @@ def _repair(fault: str, target: Target, kind: BoardFamily, home: Path) -> str:
     """The command for a fault, as it is typed on this computer."""
     command = kind.fix.get(fault) or _repair_anywhere(fault)
     root = root_of(target, kind, home)
+    command = command.replace("{target}", target.name)
     command = command.replace("{root}", root if re.fullmatch(r"[~/\w.-]+", root) else shell_path(root, target.name))
-    if target.transport != "ssh":
+    if target.transport != "ssh" or command.startswith("edgenas "):
         return command
     words = ["ssh", "-t"]
     words += ["-p", str(target.port)] if target.port else []
@@ -270,7 +279,7 @@ def _repair(fault: str, target: Target, kind: BoardFamily, home: Path) -> str:
 
 def _repair_anywhere(fault: str) -> str:
     return {
-        "runtime": "python3 -m venv {root}/venv && {root}/venv/bin/pip install onnxruntime",
+        "runtime": "edgenas agent install {target}",
         "space": "rm -rf {root}/cache",
         "clock": "sudo date -s @$(date +%s)",
     }.get(fault, "cat /sys/class/thermal/thermal_zone*/temp")

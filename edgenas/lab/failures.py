@@ -7,17 +7,20 @@ from typing import Any
 
 from edgenas.errors import (
     AgentFailed,
+    BoardBusy,
     CandidateCrashed,
     CandidateOutOfMemory,
     CandidateRejected,
     CandidateTimeout,
     DeviceDiskFull,
     EdgenasError,
+    LeaseLost,
     OutputMismatch,
     ReleaseError,
     RuntimeMissing,
     TransferCorrupt,
 )
+from edgenas.lab.holders import busy
 from edgenas.lab.text import clean
 
 FAILURES: dict[str, type[EdgenasError]] = {
@@ -36,6 +39,8 @@ FAILURES: dict[str, type[EdgenasError]] = {
     "cancelled": AgentFailed,
     "no_release": ReleaseError,
     "internal": AgentFailed,
+    "busy": BoardBusy,
+    "lease_lost": LeaseLost,
 }
 
 
@@ -57,6 +62,8 @@ def failure(refused: Refused, target: str, subject: str) -> EdgenasError:
         target: Name of the target.
         subject: What was asked, for example ``artifact 1a2b3c4d5e6f``.
     """
+    if refused.kind == "busy":
+        return busy(target, refused.message, refused.detail)
     cls = FAILURES.get(refused.kind, AgentFailed)
     message = clean(refused.message).rstrip(".") or refused.kind
     hint = cls.default_hint.replace("TARGET", target)

@@ -34,7 +34,11 @@ _FIND_PY = """
 import sys
 if sys.version_info < (3, 8): sys.exit(3)
 import hashlib, json, os
-root, name, sha, number = sys.argv[1:5]
+root, name, sha, number, wanted = sys.argv[1:6]
+if wanted and os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(root, "venv")):
+    import shutil
+    # The environment counts only where it was made from the interpreter that the target names.
+    if os.path.realpath(shutil.which(wanted) or "") != os.path.realpath(sys._base_executable): sys.exit(3)
 path = os.path.join(root, "agent", name)
 have = False
 try:
@@ -82,7 +86,7 @@ n=0
 for p in {candidates}; do
   n=$((n+1))
   command -v "$p" >/dev/null 2>&1 || continue
-  o=$("$p" -c {code} {root} {name} {sha} $n 2>/dev/null </dev/null)
+  o=$("$p" -c {code} {root} {name} {sha} $n {wanted} 2>/dev/null </dev/null)
   case $o in *EDGENAS-PYTHON*) echo; echo "$o"; exit 0;; esac
   v=$("$p" --version 2>&1 </dev/null)
   echo; echo "EDGENAS-OTHER $p $v"
@@ -101,6 +105,7 @@ class Installed:
         python_version: Of that interpreter.
         sha256: Of the agent.
         sent_bytes: 0 where the board had this agent already.
+        file_name: Of the agent, below ``ROOT/agent``.
     """
 
     command: str
@@ -108,6 +113,7 @@ class Installed:
     python_version: str
     sha256: str
     sent_bytes: int
+    file_name: str = ""
 
 
 class _Answer(BaseModel):
@@ -128,8 +134,17 @@ class _Done(_Answer):
 _M = TypeVar("_M", bound=_Answer)
 
 
-def install(transport: Transport, target: Target, family: BoardFamily, home: Path) -> Installed:
+def install(
+    transport: Transport, target: Target, family: BoardFamily, home: Path, *, with_environment: bool = True
+) -> Installed:
     """Make sure that the board has this edgenas's agent.
+
+    Args:
+        transport: To the board.
+        target: The board.
+        family: Its family.
+        home: edgenas's own folder.
+        with_environment: Prefer the interpreter of the environment that edgenas made there.
 
     Raises:
         PythonTooOld: There is no Python from 3.8 up; the message names what was found.
@@ -143,12 +158,19 @@ def install(transport: Transport, target: Target, family: BoardFamily, home: Pat
     data, sha256 = bundle.build()
     name = bundle.file_name(sha256)
     root = shell_path(root_of(target, family, home), target.name)
-    candidates = python_candidates(target, family, home)
+    candidates = python_candidates(target, family, home, with_environment=with_environment)
     python, found = _find(transport, target, root, candidates, name, sha256)
     if not found.have:
         _send(transport, target, root, python, name, data, sha256)
     command = f"exec {python} {root}/agent/{name} --root {root}"
-    return Installed(_in_sh(command), python, found.version, sha256, 0 if found.have else len(data))
+    return Installed(_in_sh(command), python, found.version, sha256, 0 if found.have else len(data), name)
+
+
+def provisioner_command(target: Target, family: BoardFamily, home: Path, installed: Installed) -> str:
+    """Starts the part of an installed agent that makes its environment."""
+    root = shell_path(root_of(target, family, home), target.name)
+    agent = f"{root}/agent/{installed.file_name}"
+    return _in_sh(f"PYTHONPATH={agent} exec {installed.python} -m edgenas_agent.provisioner {root}")
 
 
 def find_python(transport: Transport, target: Target, family: BoardFamily, home: Path) -> tuple[str, str]:
@@ -171,14 +193,16 @@ def root_of(target: Target, family: BoardFamily, home: Path) -> str:
     return target.root or family.root
 
 
-def python_candidates(target: Target, family: BoardFamily, home: Path) -> list[str]:
-    """Interpreters to try, each as one word of shell."""
-    if target.python:
-        return [shell_path(target.python, target.name) if target.python[0] in "~/" else shlex.quote(target.python)]
-    venv = shell_path(root_of(target, family, home), target.name) + "/venv/bin/python"
-    if target.transport == "local":
-        return [venv, shlex.quote(sys.executable)]
-    return [venv, *(shell_path(p, target.name) if p[0] in "~/" else shlex.quote(p) for p in family.python)]
+def python_candidates(target: Target, family: BoardFamily, home: Path, *, with_environment: bool = True) -> list[str]:
+    """Interpreters to try, each as one word of shell; the environment's comes first."""
+    environment = [shell_path(root_of(target, family, home), target.name) + "/venv/bin/python"]
+    named = (target.python,) if target.python else (sys.executable,) if target.transport == "local" else family.python
+    return (environment if with_environment else []) + [_word(python, target) for python in named]
+
+
+def _word(python: str, target: Target) -> str:
+    """An interpreter as one word of shell: a path, or a name that the board's shell looks up."""
+    return shell_path(python, target.name) if python[0] in "~/" else shlex.quote(python)
 
 
 def shell_path(path: str, name: str) -> str:
@@ -201,8 +225,9 @@ def _find(
     transport: Transport, target: Target, root: str, candidates: list[str], name: str, sha256: str
 ) -> tuple[str, _Found]:
     script = _FIND_SH.format(
-        candidates=" ".join(candidates), code=shlex.quote(_FIND_PY), root=root, name=name, sha=shlex.quote(sha256)
-    )
+        candidates=" ".join(candidates), code=shlex.quote(_FIND_PY), root=root, name=name, sha=shlex.quote(sha256),
+        wanted=_word(target.python, target) if target.python else "''",
+    )  # fmt: skip
     output, stderr = _run(transport, target, _in_sh(script), b"", FIND_S)
     for line in output.splitlines():
         if line.startswith(_FOUND):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +17,7 @@ from edgenas.lab.answers import Hello, ProgressEvent, Reply
 from edgenas.lab.failures import Refused
 from edgenas.lab.text import clean, clean_json, last_line
 from edgenas.lab.transport import Channel
+from edgenas.lab.transport.base import LEAVE_S
 
 #: The agent says something at least every second while it works.
 SILENCE_S = 15.0
@@ -23,6 +25,8 @@ SILENCE_S = 15.0
 GREETING_S = 60.0
 #: For requests that only look something up.
 SHORT_S = 60.0
+#: For a sign of life, which is a few bytes.
+TELL_S = 5.0
 _READ_BYTES = 256 * 1024
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -39,22 +43,27 @@ class Session:
         channel: To a started agent.
         name: Of the target, for messages.
         agent_sha256: The agent that must answer.
+        patience: Every bound of time is so many times longer: for boards that are slower than hardware.
 
     Raises:
         AgentFailed: Something else than this agent answered.
         ConnectionLost: Nothing answered in time.
     """
 
-    def __init__(self, channel: Channel, name: str, agent_sha256: str) -> None:
+    def __init__(self, channel: Channel, name: str, agent_sha256: str, patience: float = 1.0) -> None:
         self._channel = channel
         self._name = name
+        self._patience = patience
         self._ids = itertools.count(1)
         self._decoder = Decoder()
         self._frames: list[Frame] = []
         self._broken: EdgenasError | None = None
-        deadline = time.monotonic() + GREETING_S
-        self._skip_noise(deadline)
-        self.hello = self.parse(Hello, self._next(deadline, GREETING_S, SILENCE_S).header)
+        # Requests come from one thread; signs of life come from another, and must not end up inside a request.
+        self._writing = threading.RLock()
+        greeting_s = GREETING_S * patience
+        deadline = time.monotonic() + greeting_s
+        self._skip_noise(deadline, greeting_s)
+        self.hello = self.parse(Hello, self._next(deadline, greeting_s, SILENCE_S * patience).header)
         if self.hello.protocol != PROTOCOL_VERSION or self.hello.agent != agent_sha256:
             self._break(AgentFailed(f"{name}: another agent answered than the one that was started."))
 
@@ -91,12 +100,28 @@ class Session:
         self._check_open()
         number = next(self._ids) if number is None else number
         frame = encode({"id": number, "op": op, **fields}, body)
-        with self._broken_by_any_exception():
+        with self._broken_by_any_exception(), self._writing:
             try:
                 self._channel.write(frame)
             except BrokenPipeError:
                 self._break(self._ended())
         return number
+
+    def tell(self, op: str) -> bool:
+        """Send what is never answered, from any thread; whether it could be sent."""
+        with self._writing:
+            if self._broken is not None:
+                return False
+            try:
+                self._channel.write(encode({"id": 0, "op": op}), TELL_S)
+            except BrokenPipeError:
+                return False  # the next request finds out how it ended
+            except (EdgenasError, OSError) as error:
+                # A part of it may have gone out, so nothing more can be said.
+                lost = ConnectionLost(f"The connection to {self._name} broke.")
+                self._broken = error if isinstance(error, EdgenasError) else lost
+                return False
+        return True
 
     def poll(self, number: int) -> None:
         """Look, without waiting, whether the agent has refused a request that is still being sent.
@@ -122,6 +147,7 @@ class Session:
     ) -> Frame:
         """Wait for the reply to a request that was begun."""
         self._check_open()
+        timeout_s, silence_s = timeout_s * self._patience, silence_s * self._patience
         deadline = time.monotonic() + timeout_s
         with self._broken_by_any_exception():
             while True:
@@ -162,7 +188,7 @@ class Session:
             self._broken = ConnectionLost(f"The connection to {self._name} was closed.")
             with contextlib.suppress(EdgenasError, OSError, FrameError):
                 self._channel.write(encode({"id": next(self._ids), "op": "bye"}), 2.0)
-        self._channel.close()
+        self._close_channel()
 
     def _conclude(self, frame: Frame) -> Frame:
         reply = self.parse(Reply, frame.header)
@@ -170,7 +196,7 @@ class Session:
             raise Refused(reply.error.kind, reply.error.message, reply.error.detail)
         return Frame(clean_json(frame.header), frame.body)
 
-    def _skip_noise(self, deadline: float) -> None:
+    def _skip_noise(self, deadline: float, greeting_s: float) -> None:
         """A login shell may greet before the agent speaks."""
         noise = b""
         with self._broken_by_any_exception():
@@ -180,7 +206,7 @@ class Session:
                 try:
                     data = self._channel.read(MAX_NOISE, max(0.0, deadline - time.monotonic()))
                 except TimeoutError:
-                    self._break(ConnectionLost(f"No agent answered on {self._name} in {GREETING_S:g} s."))
+                    self._break(ConnectionLost(f"No agent answered on {self._name} in {greeting_s:g} s."))
                 if not data:
                     self._break(self._ended(noise))
                 noise += data
@@ -225,7 +251,7 @@ class Session:
     def _break(self, error: EdgenasError) -> NoReturn:
         if self._broken is None:
             self._broken = error
-        self._channel.close(leave_s=0.2)  # there is nothing to hope for from this one
+        self._close_channel(leave_s=0.2)  # there is nothing to hope for from this one
         raise error
 
     @contextlib.contextmanager
@@ -239,5 +265,9 @@ class Session:
             if self._broken is None:
                 lost = ConnectionLost(f"The connection to {self._name} was closed.")
                 self._broken = error if isinstance(error, EdgenasError) else lost
-                self._channel.close()
+                self._close_channel()
             raise
+
+    def _close_channel(self, leave_s: float = LEAVE_S) -> None:
+        with self._writing:
+            self._channel.close(leave_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ from edgenas.compile import Artifact
 from edgenas.compile.artifact import Array
 from edgenas.errors import AgentFailed, DeviceError, EdgenasError, LinkError, OutputMismatch, RuntimeMissing
 from edgenas.lab import AgentClient, Board, Measurement, Protocol, measurement_key, runtime_for
+from edgenas.pipeline.leasing import Patience, hold
 from edgenas.pipeline.workspace import Workspace
 
 # A board's arithmetic differs from the host's (other vector units, other order of sums), a wrong result differs by far
@@ -22,6 +23,8 @@ OUTPUT_TOLERANCE = 1e-3
 ATTEMPTS = 3
 # After so many candidates in a row that a board could not serve, the study stops instead of failing the rest.
 FAILURES_IN_A_ROW = 3
+# A board that was lost in the middle of a job is waited for so long, at most.
+AGAIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,23 @@ class Boards:
     Args:
         workspace: Where targets are looked up and measurements are recorded.
         on_incident: Told of each fault that is tried again.
+        purpose: Of the job, as others are told who want a board that it holds.
+        patience: For boards that others hold.
     """
 
-    def __init__(self, workspace: Workspace, on_incident: Callable[[Incident], None] | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        on_incident: Callable[[Incident], None] | None = None,
+        *,
+        purpose: str = "a measurement",
+        patience: Patience | None = None,
+    ) -> None:
         self._workspace = workspace
         self._on_incident = on_incident
+        self._purpose = purpose
+        self._patience = patience or Patience()
+        self._held: set[str] = set()
         self._clients: dict[str, AgentClient] = {}
         self._failures: dict[str, int] = {}
 
@@ -66,9 +81,21 @@ class Boards:
             self._drop(name)
 
     def client(self, name: str) -> AgentClient:
-        """The session with a board; a new one begins with a probe, which is remembered in the store."""
+        """The session with a board, which is held as long as it lasts.
+
+        A new one begins with a probe, which is remembered in the store.
+
+        Raises:
+            BoardBusy: Somebody else holds the board, for longer than this job has patience.
+            LinkError, TrustError, DeviceError: It does not answer as it should.
+        """
         if name not in self._clients:
-            client = self._workspace.connect(self._workspace.target(name))
+            patience = self._patience
+            if name in self._held:
+                # Lost on the way. Whoever waits for it for ever holds up those who wait for his other boards.
+                patience = replace(patience, wait_s=min(patience.wait_s, AGAIN_S))
+            client = hold(self._workspace, self._workspace.target(name), self._purpose, patience)
+            self._held.add(name)
             try:
                 self._workspace.probe(client)
             except BaseException:

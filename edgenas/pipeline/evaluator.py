@@ -98,7 +98,7 @@ class BoardEvaluator:
         except EdgenasError as error:
             if error.blame.value in ("host", "bug") or any(self._boards.exhausted(t) for t in self._targets):
                 raise
-            if error.exit_code in (2, 4):
+            if error.exit_code in (2, 4, 5):
                 raise
             return error
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,20 @@ from edgenas import deploy
 from edgenas.compile import Artifact, host_outputs
 from edgenas.compile.artifact import Array
 from edgenas.deploy import ReleasePlan, Verification
+from edgenas.errors import ReleaseError
 from edgenas.lab import Measurement, family
 from edgenas.pipeline.boards import Boards
+from edgenas.pipeline.leasing import Patience, hold
 from edgenas.pipeline.studies import open_study, protocol_of
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import Evaluation, Pick
 
 if TYPE_CHECKING:
     from edgenas.store import StoredRelease
+
+
+# As the agent takes names of folders.
+RELEASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def deploy_pick(
@@ -30,6 +37,7 @@ def deploy_pick(
     name: str = "",
     latency_tolerance: float | None = None,
     on_step: Callable[[str], None] = lambda text: None,
+    patience: Patience | None = None,
 ) -> tuple[StoredRelease, Verification, Evaluation]:
     """Choose a measured sub-network of a study, bring it to a board, verify it there, and make it active.
 
@@ -41,14 +49,22 @@ def deploy_pick(
         name: Of the release; the study's by default.
         latency_tolerance: How much slower than in the study it may be, as a share; the family's by default.
         on_step: Told what is being done.
+        patience: For a board that somebody else holds.
 
     Raises:
+        BoardBusy: Somebody else holds the board.
         ObjectiveError: The pick cannot be parsed.
         NothingFeasible: No measured candidate meets it.
         VerificationFailed: It did not behave on the board as on the host, and was not activated.
         EdgenasError: The board or the link failed; nothing was activated.
     """
     pick = Pick.parse(pick_text)
+    name = name or study_name
+    if not RELEASE_NAME.match(name):
+        raise ReleaseError(
+            f"{name!r} cannot be the name of a release on a board.",
+            hint="Name it with --name: up to 64 letters, digits, '_', '.' and '-', beginning with a letter or digit.",
+        )
     target = workspace.target(target_name)
     study, subject = open_study(workspace, study_name)
     chosen = pick.choose(study.result().evaluations)
@@ -60,7 +76,7 @@ def deploy_pick(
     if latency_tolerance is None:
         latency_tolerance = family(target.family).latency_tolerance
     plan = ReleasePlan(
-        name=name or study_name,
+        name=name,
         artifact=artifact,
         study=study_name,
         evaluation=chosen.index,
@@ -72,10 +88,30 @@ def deploy_pick(
         latency_tolerance=latency_tolerance,
         provenance={**subject.provenance(chosen.config), "pick": pick_text},
     )
-    with Boards(workspace) as boards:
+    with Boards(workspace, purpose=f"deploying {plan.name}", patience=patience) as boards:
         boards.ready(target_name, artifact.format)
         release, verification = deploy.deploy(boards.client(target_name), workspace.store, plan, on_step)
     return release, verification, chosen
+
+
+def roll_back(
+    workspace: Workspace, target_name: str, name: str | None = None, patience: Patience | None = None
+) -> StoredRelease:
+    """Make the release before the active one active again.
+
+    Args:
+        workspace: Of the user.
+        target_name: The board.
+        name: Of the release; may be left out where the board has only one.
+        patience: For a board that somebody else holds.
+
+    Raises:
+        BoardBusy: Somebody else holds the board.
+        ReleaseError: There is nothing to go back to, or several releases to choose from.
+    """
+    target = workspace.target(target_name)
+    with hold(workspace, target, "a rollback", patience or Patience()) as client:
+        return deploy.rollback(client, workspace.store, name)
 
 
 def _row_by_row(artifact: Artifact, images: Array) -> Array:

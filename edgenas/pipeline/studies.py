@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ from edgenas.errors import CheckpointError, StudyError
 from edgenas.lab import Protocol, protocol
 from edgenas.pipeline.boards import Boards, Incident
 from edgenas.pipeline.evaluator import BoardEvaluator, targets_of
+from edgenas.pipeline.leasing import Patience
 from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import SearchResult, Study, StudyEvent, StudySettings
+
+# When so many candidates in a row fail, it is not the candidates.
+FAILURES_IN_A_ROW = 20
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,22 @@ class Watch:
     incident: Callable[[Incident], None] = lambda incident: None
 
 
-def start_study(workspace: Workspace, plan: StudyPlan, watch: Watch | None = None) -> SearchResult:
+def start_study(
+    workspace: Workspace, plan: StudyPlan, watch: Watch | None = None, patience: Patience | None = None
+) -> SearchResult:
     """Make a study (or take the one of that name and settings) and run it to the end of its budget.
 
-    Every board is spoken to before the study is recorded, so that a board that cannot take part is told at once.
+    Every board is held before the study is recorded, so that a board that cannot take part is told at once, and until
+    the study ends.
+
+    Args:
+        workspace: Of the user.
+        plan: What is asked.
+        watch: Whom to tell what.
+        patience: For boards that others hold.
 
     Raises:
+        BoardBusy: Somebody else holds a board.
         UsageError: Something in the plan is not usable.
         LinkError, TrustError, DeviceError: A board cannot take part.
         StudyError: The name is taken by a study with other settings.
@@ -88,15 +103,18 @@ def start_study(workspace: Workspace, plan: StudyPlan, watch: Watch | None = Non
     targets = targets_of(settings.needed)
     for target in targets:
         workspace.target(target)
-    with Boards(workspace, (watch or Watch()).incident) as boards:
-        for target in targets:
-            boards.ready(target, "onnx")
+    with _boards(workspace, plan.name, targets, watch, patience) as boards:
         study = Study.open_or_create(workspace.store, plan.name, settings)
         return _run(workspace, study, subject, boards, watch or Watch(), None)
 
 
 def resume_study(
-    workspace: Workspace, name: str, *, budget: int | None = None, watch: Watch | None = None
+    workspace: Workspace,
+    name: str,
+    *,
+    budget: int | None = None,
+    watch: Watch | None = None,
+    patience: Patience | None = None,
 ) -> SearchResult:
     """Go on with a study where it was stopped or killed, with the same next candidates.
 
@@ -105,16 +123,16 @@ def resume_study(
         name: Of the study.
         budget: Evaluations in all; more than before goes on with a study that was done.
         watch: Whom to tell what.
+        patience: For boards that others hold.
 
     Raises:
+        BoardBusy: Somebody else holds a board.
         StudyError: There is no such study, or it was not made by :func:`start_study`.
         CheckpointError: The super-network's file has changed since.
         LinkError, TrustError, DeviceError: A board cannot take part.
     """
     study, subject = open_study(workspace, name)
-    with Boards(workspace, (watch or Watch()).incident) as boards:
-        for target in targets_of(study.settings.needed):
-            boards.ready(target, "onnx")
+    with _boards(workspace, name, targets_of(study.settings.needed), watch, patience) as boards:
         return _run(workspace, study, subject, boards, watch or Watch(), budget)
 
 
@@ -140,6 +158,19 @@ def open_study(workspace: Workspace, name: str) -> tuple[Study, Subject]:
     return study, subject
 
 
+@contextmanager
+def _boards(
+    workspace: Workspace, study: str, targets: Sequence[str], watch: Watch | None, patience: Patience | None
+) -> Iterator[Boards]:
+    """The boards of a study, all of them held."""
+    on_incident = (watch or Watch()).incident
+    with Boards(workspace, on_incident, purpose=f"study {study}", patience=patience) as boards:
+        # In one order for all studies, or two of them might wait for each other.
+        for target in sorted(targets):
+            boards.ready(target, "onnx")
+        yield boards
+
+
 def protocol_of(study: Study) -> Protocol:
     """How a study times its candidates."""
     return Protocol.from_dict(study.settings.extra["protocol"])
@@ -153,4 +184,4 @@ def _run(
     )
     watch.begin(study)
     # One candidate at a time: each is recorded as soon as its board has answered.
-    return study.run(evaluator, budget=budget, chunk=1, on_event=watch.event)
+    return study.run(evaluator, budget=budget, chunk=1, give_up_after=FAILURES_IN_A_ROW, on_event=watch.event)

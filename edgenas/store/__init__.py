@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgenas.store.claims import StudyClaim
+    from edgenas.store.queue import Place
     from edgenas.store.records import (
+        LeaseRequest,
         MeasurementSummary,
         Proposal,
         StoredEvaluation,
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 # Importing the repository takes SQLAlchemy with it, so nothing is imported before it is asked for.
 _HOME = {
+    "LeaseRequest": "records",
     "MeasurementSummary": "records",
+    "Place": "queue",
     "Proposal": "records",
     "Store": "repository",
     "StoredEvaluation": "records",
@@ -31,7 +35,9 @@ _HOME = {
 }
 
 __all__ = [
+    "LeaseRequest",
     "MeasurementSummary",
+    "Place",
     "Proposal",
     "Store",
     "StoredEvaluation",

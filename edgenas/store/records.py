@@ -164,6 +164,27 @@ class StoredEvaluation:
 
 
 @dataclass(frozen=True)
+class LeaseRequest:
+    """Somebody who waits for a board.
+
+    Attributes:
+        id: Number in the store; grows with the time of asking.
+        target: Name of the board.
+        who: ``user@host``.
+        purpose: What for.
+        priority: Higher ones come first; among equals the one that asked first.
+        requested_at: UTC; a label only.
+    """
+
+    id: int
+    target: str
+    who: str
+    purpose: str
+    priority: int
+    requested_at: str
+
+
+@dataclass(frozen=True)
 class StoredRelease:
     """A sub-network that was brought to a board.
 

@@ -13,6 +13,7 @@ from edgenas.store.artifacts import ArtifactRepository
 from edgenas.store.engine import engine_dispose, open_database
 from edgenas.store.evaluations import EvaluationRepository
 from edgenas.store.measurements import MeasurementRepository
+from edgenas.store.queue import QueueRepository
 from edgenas.store.releases import ReleaseRepository
 from edgenas.store.schema import (
     ArtifactRow,
@@ -34,6 +35,7 @@ class Store(
     StudyRepository,
     EvaluationRepository,
     ReleaseRepository,
+    QueueRepository,
 ):
     """What a lab knows. Made by :func:`open_store`; usable from several threads and, as a file, several processes.
 

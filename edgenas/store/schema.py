@@ -28,7 +28,7 @@ from edgenas.store.records import EVALUATION_STATES, RELEASE_STATES, STUDY_STATE
 
 # Every revision that this edgenas knows, oldest first; the last is what it works with. A test holds it against the
 # migrations themselves. Known here, so that opening a store needs no Alembic.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 # A name of our own: on a shared PostgreSQL, `alembic_version` may be another program's.
 VERSION_TABLE = "edgenas_version"
 
@@ -202,3 +202,18 @@ class ReleaseRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[str] = mapped_column(String(32))
     updated_at: Mapped[str] = mapped_column(String(32))
+
+
+class LeaseRequestRow(Base):
+    """Somebody who waits for a board. Boards are named, not referred to: one may be held that left the inventory."""
+
+    __tablename__ = "lease_requests"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    target: Mapped[str] = mapped_column(String(63), index=True)
+    who: Mapped[str] = mapped_column(Text)
+    purpose: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(Integer)
+    requested_at: Mapped[str] = mapped_column(String(32))
+    owner: Mapped[Any] = mapped_column(Json)
+    heartbeat_s: Mapped[float] = mapped_column(Float(53))

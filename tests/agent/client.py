@@ -25,7 +25,8 @@ class Agent:
     def __init__(self, folder: Path, *options: str, python: str = sys.executable, **environment: str) -> None:
         data, sha256 = bundle.build()
         self.zipapp = folder / bundle.file_name(sha256)
-        self.zipapp.write_bytes(data)
+        if not self.zipapp.exists():  # another agent may be reading it
+            self.zipapp.write_bytes(data)
         self.root = folder / "root"
         self.process = subprocess.Popen(
             [python, str(self.zipapp), "--root", str(self.root), *options],

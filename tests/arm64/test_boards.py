@@ -1,0 +1,233 @@
+"""A lab of real arm64 machines: bootstrap, latencies that repeat and differ, and every fault that hardware has."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgenas import deploy
+from edgenas.compile import host_outputs
+from edgenas.compile.artifact import Array, Artifact
+from edgenas.deploy import ReleasePlan
+from edgenas.errors import VerificationFailed
+from edgenas.lab import Measurement, connect, family, protocol
+from edgenas.lab.session import SILENCE_S
+from edgenas.pipeline.boards import Boards, Incident
+from edgenas.pipeline.workspace import Workspace
+from tests.arm64 import networks
+from tests.arm64.conftest import SPECS, ArmLab
+
+pytestmark = [pytest.mark.arm64, pytest.mark.timeout(900)]
+
+#: Short: a second of such a board takes several of this computer's. Runs must be much shorter than the 4 ms between two
+#: ticks of the board's kernel, or the median flips between runs with a tick and runs without.
+RULE = protocol("quick", min_samples=65, max_samples=65, max_s=20.0, warmup_min_s=0.01, warmup_max_s=0.3)
+#: Long enough to be hit in the middle.
+LONG = protocol("quick", min_samples=2000, max_samples=2000, max_s=60.0, warmup_min_s=0.01, warmup_max_s=0.3)
+NETS = {"fp32": networks.onnx_fp32, "int8": networks.onnx_int8, "tflite": networks.tflite_fp32}
+
+Table = dict[str, dict[str, list[Measurement]]]
+
+
+@pytest.fixture(scope="module")
+def measured(arm_lab: ArmLab, nets: Path) -> Table:
+    """Every network twice on every board, each time in a process of its own; boards side by side."""
+    artifacts = {name: make(nets) for name, make in NETS.items()}
+
+    def work(board: str) -> dict[str, list[Measurement]]:
+        found: dict[str, list[Measurement]] = {name: [] for name in artifacts}
+        with connect(arm_lab.target(board), home=arm_lab.workspace.home) as agent:
+            for repeat in range(2):
+                for name, artifact in artifacts.items():
+                    if name == "int8" and repeat:
+                        continue
+                    measurement, outputs = agent.measure(artifact, [artifact.inputs[0].random(0)], RULE)
+                    if name == "fp32":  # elsewhere the host's own result differs more
+                        np.testing.assert_allclose(outputs[0], expected(artifact), rtol=1e-3, atol=1e-4)
+                    found[name].append(measurement)
+        return found
+
+    with ThreadPoolExecutor(len(SPECS)) as pool:
+        table = dict(zip(SPECS, pool.map(work, SPECS), strict=True))
+    for board, rows in table.items():
+        print(board, {name: [round(m.latency_ms, 5) for m in row] for name, row in rows.items()})
+    return table
+
+
+def expected(artifact: Artifact) -> Array:
+    return host_outputs(artifact, [artifact.inputs[0].random(0)])[0]
+
+
+def test_a_bare_board_is_bootstrapped_without_internet(arm_lab: ArmLab) -> None:
+    assert {"onnxruntime", "tflite"} <= set(arm_lab.before)
+    assert set(arm_lab.bootstrapped.runtimes) == {"onnxruntime", "tflite"}
+    assert arm_lab.bootstrapped.board.architecture == "aarch64"
+    pi4 = arm_lab.boards["pi4"]
+    assert pi4.ssh("python3 -c 'import pip'").returncode != 0
+    said = pi4.ssh("python3 -c \"import socket; socket.create_connection(('deb.debian.org', 80), 3)\"")
+    assert "gaierror" in said.stderr
+    said = pi4.ssh("python3 -c \"import socket; socket.create_connection(('10.0.2.2', 22), 3)\"")
+    assert "Error" in said.stderr
+
+
+def test_a_latency_repeats_to_a_tenth_of_a_percent(measured: Table) -> None:
+    for board, rows in measured.items():
+        for name in ("fp32", "tflite"):
+            first, second = rows[name]
+            assert first.latency_ms == pytest.approx(second.latency_ms, rel=1e-3), (board, name)
+            assert first.verdict == second.verdict == "ok", (board, name, first.evidence, second.evidence)
+            assert first.output_sha256 == second.output_sha256
+
+
+def test_the_boards_are_three_different_devices(measured: Table) -> None:
+    assert {rows["fp32"][0].board.cpu for rows in measured.values()} == {"Cortex-A53", "Cortex-A72", "Cortex-A76"}
+    assert len({rows["fp32"][0].board.fingerprint for rows in measured.values()}) == 3
+    latency = {board: {name: row[0].latency_ms for name, row in rows.items()} for board, rows in measured.items()}
+    gain = {board: row["int8"] / row["fp32"] for board, row in latency.items()}
+    assert gain["pi5"] < 0.75 * gain["pi4"]  # dot products
+    assert latency["pi3"]["fp32"] > 1.8 * latency["pi4"]["fp32"]
+    fastest = {board: min(row, key=row.__getitem__) for board, row in latency.items()}
+    assert len(set(fastest.values())) > 1, latency
+    ranking = {board: sorted(row, key=row.__getitem__) for board, row in latency.items()}
+    print("ranking:", ranking, "int8/fp32:", {board: round(share, 3) for board, share in gain.items()})
+
+
+class Once:
+    """Does something to a board, once, as soon as a measurement has come to the timing."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
+        self.fired_at = 0.0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if not self.fired_at and event["phase"] == "timing":
+            self.fired_at = time.monotonic()
+            self.action()
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """A measurement during which something happened to the board.
+
+    Attributes:
+        measurement: What came of it in the end.
+        incidents: Faults that were healed.
+        noticed_s: From the fault to the first incident, by this computer's clock.
+    """
+
+    measurement: Measurement
+    incidents: tuple[Incident, ...]
+    noticed_s: float
+
+
+@pytest.fixture(scope="module")
+def faults(arm_lab: ArmLab, measured: Table, nets: Path) -> Iterator[dict[str, Future[Disturbed]]]:
+    """A reboot, a freeze and a pulled cable, each on a board of its own, side by side."""
+    boards = arm_lab.boards
+    artifact = networks.onnx_fp32(nets)
+    outputs = [expected(artifact)]
+
+    def freeze() -> None:
+        boards["pi5"].freeze()
+        time.sleep(6)
+        boards["pi5"].thaw()
+
+    def disturb(name: str, action: Callable[[], None], heal: Callable[[], None]) -> Disturbed:
+        once = Once(action)
+        noticed: list[float] = []
+
+        def on_incident(incident: Incident) -> None:
+            noticed.append(time.monotonic() - once.fired_at)
+            heal()
+
+        with Boards(Workspace(arm_lab.workspace.home), on_incident) as sessions:
+            measurement, incidents = sessions.measure(
+                name, artifact, [artifact.inputs[0].random(0)], outputs, LONG, again=True, on_progress=once
+            )
+        print(
+            name, measurement.latency_ms, [incident.message for incident in incidents], [f"{s:.0f} s" for s in noticed]
+        )
+        assert once.fired_at
+        return Disturbed(measurement, incidents, noticed[0] if noticed else 0.0)
+
+    plug, pull = (functools.partial(boards["pi3"].cable, plugged) for plugged in (True, False))
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            "reboot": pool.submit(disturb, "pi4", boards["pi4"].reset, lambda: None),
+            "freeze": pool.submit(disturb, "pi5", freeze, lambda: None),
+            "cable": pool.submit(disturb, "pi3", pull, plug),
+        }
+    plug()
+
+
+def test_a_reboot_in_the_middle_is_an_incident_and_the_measurement_is_made_after_it(
+    measured: Table, faults: dict[str, Future[Disturbed]]
+) -> None:
+    found, before = faults["reboot"].result(), measured["pi4"]["fp32"][0]
+    assert found.incidents
+    assert {incident.blame for incident in found.incidents} <= {"link", "device"}
+    assert found.measurement.board.boot_id != before.board.boot_id
+    assert found.measurement.board.fingerprint == before.board.fingerprint
+    assert found.measurement.latency_ms == pytest.approx(before.latency_ms, rel=5e-3)
+    assert len(found.measurement.samples_ns) == LONG.min_samples
+
+
+def test_a_frozen_board_goes_on_and_its_own_clock_has_not_moved(
+    measured: Table, faults: dict[str, Future[Disturbed]]
+) -> None:
+    found = faults["freeze"].result()
+    assert found.incidents == ()
+    assert found.measurement.latency_ms == pytest.approx(measured["pi5"]["fp32"][0].latency_ms, rel=5e-3)
+    assert max(found.measurement.samples_ns) < 1e9
+
+
+def test_a_pulled_cable_is_a_lost_connection_and_heals_once_it_is_back(
+    measured: Table, faults: dict[str, Future[Disturbed]]
+) -> None:
+    found = faults["cable"].result()
+    assert found.incidents[0].kind == "ConnectionLost"
+    assert found.noticed_s < 2 * SILENCE_S * family("emulated").patience
+    assert found.measurement.latency_ms == pytest.approx(measured["pi3"]["fp32"][0].latency_ms, rel=5e-3)
+
+
+def plan(artifact: Artifact, name: str, expect: Array | None = None) -> ReleasePlan:
+    images = np.concatenate([artifact.inputs[0].random(seed) for seed in range(4)])
+    outputs = np.concatenate([host_outputs(artifact, [images[i : i + 1]])[0] for i in range(len(images))])
+    outputs = outputs.reshape(len(images), -1)
+    return ReleasePlan(
+        name=name, artifact=artifact, study="study", evaluation=0, images=images, labels=outputs.argmax(1),
+        expected=outputs if expect is None else expect, protocol=RULE, measured=None, latency_tolerance=0.25,
+    )  # fmt: skip
+
+
+def test_deploy_verify_refuse_and_roll_back_on_the_board(arm_lab: ArmLab, nets: Path) -> None:
+    store = arm_lab.workspace.store
+    first, second = networks.classifier(nets, 0), networks.classifier(nets, 1)
+    with connect(arm_lab.target("pi4"), home=arm_lab.workspace.home) as agent:
+        one, proof = deploy.deploy(agent, store, plan(first, "demo"))
+        assert proof.ok
+        two, _ = deploy.deploy(agent, store, plan(second, "demo"))
+        wrong = plan(first, "demo")
+        with pytest.raises(VerificationFailed):
+            deploy.deploy(agent, store, plan(first, "demo", expect=wrong.expected[::-1].copy()))
+        assert active(agent.releases("demo")) == [two.version]
+        back = deploy.rollback(agent, store, "demo")
+        assert back.version == one.version
+        assert active(agent.releases("demo")) == [one.version]
+    pi4 = arm_lab.boards["pi4"]
+    said = pi4.ssh("~/.edgenas/venv/bin/python ~/.edgenas/releases/demo/active/run.py --runs 3", timeout_s=120)
+    assert said.returncode == 0, said.stderr
+    assert one.version in said.stdout
+    assert "median" in said.stdout
+
+
+def active(releases: list[dict[str, Any]]) -> list[str]:
+    return [release["version"] for release in releases if release["active"]]
