@@ -236,9 +236,11 @@ class Environment:
                 "format": 1, "source": source, "python": platform.python_version(), "runtimes": found,
                 "packages": packages, "size_bytes": size_of(self._new),
             }  # fmt: skip
-            (self._new / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            draft = self._new / (MANIFEST + ".tmp")
+            draft.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             report("writing to the disk")
             os.sync()  # some boards lose power a moment later
+            os.replace(str(draft), str(self._new / MANIFEST))  # only now it counts as finished
             report("putting it in place")  # the board may have been given to somebody else meanwhile
             self.heal()
             shutil.rmtree(str(self._wheels), ignore_errors=True)

@@ -17,7 +17,8 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from .folders import Folders
 from .inbox import Inbox
-from .leases import Leases, Process, Record, end_workers
+from .leases import Leases, Record
+from .processes import Process, end_workers
 from .refusal import Refusal
 
 #: Lease of a session that asked for none, for one operation.

@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional
 
 from .folders import Folders, disk_full_refused, locked, write_atomically
+from .processes import Process
 from .refusal import Refusal
 from .system import System
 
@@ -33,32 +33,6 @@ def boot_clock_ns() -> int:
     """Nanoseconds since boot, time asleep included; where the system does not tell, a clock that is only monotonic."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime_ns(clock)
-
-
-class Process(NamedTuple):
-    """A process of this board, told from a later one with the same number by when it started."""
-
-    pid: int
-    start: str
-    namespace: str
-
-    @classmethod
-    def current(cls) -> Process:
-        status = _status(os.getpid())
-        return cls(os.getpid(), status[1] if status else "", _namespace())
-
-    def gone(self) -> bool:
-        """Whether it certainly has ended; false also where that cannot be told from here (another container)."""
-        if not self.start or self.namespace != _namespace():
-            return False
-        status = _status(self.pid)
-        return status is None or status[0] in "ZX" or status[1] != self.start
-
-    def end(self) -> None:
-        """Kills it, unless it is this one, has ended, or cannot be told from another."""
-        if self.start and self.pid != os.getpid() and self.namespace == _namespace() and not self.gone():
-            with contextlib.suppress(OSError):
-                os.kill(self.pid, signal.SIGKILL)
 
 
 class Record(NamedTuple):
@@ -277,24 +251,6 @@ class Leases:
         return self._system.text("/proc/sys/kernel/random/boot_id") or ""
 
 
-def end_workers(folder: str) -> None:
-    """Kills whatever still runs with its temporary files in an agent's folder: that agent's workers and their own."""
-    mark = os.fsencode("TMPDIR=" + os.path.join(folder, ""))
-    for name in _numbers():
-        try:
-            with open(f"/proc/{name}/environ", "rb") as stream:
-                if any(word.startswith(mark) for word in stream.read().split(b"\0")):
-                    os.kill(name, signal.SIGKILL)
-        except OSError:
-            continue  # it has ended, or is somebody else's
-
-
-def _numbers() -> List[int]:
-    with contextlib.suppress(OSError):
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return []
-
-
 def _read(path: Path) -> Optional[Record]:
     try:
         return Record.from_bytes(path.read_bytes())
@@ -314,21 +270,3 @@ def _create(path: Path, data: bytes, staged: Path) -> None:
             stream.write(data)
     finally:
         staged.unlink()
-
-
-def _status(pid: int) -> Optional[List[str]]:
-    """State letter and start time of a process; ``None`` where there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            # The command's name stands in brackets and may itself hold brackets and blanks.
-            fields = stream.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return [fields[0], fields[19]] if len(fields) > 19 else None
-
-
-def _namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from edgenas_agent import hold, leases
 from edgenas_agent.folders import Folders
-from edgenas_agent.leases import Leases, Process
+from edgenas_agent.leases import Leases
+from edgenas_agent.processes import Process
 from edgenas_agent.refusal import Refusal
 from edgenas_agent.system import System
 
