@@ -15,7 +15,7 @@ from edgenas.cli import output
 @click.command(help="Train, search, deploy and report on bundled data: each step is a command that you could type.")
 @click.option("--target", default="local", show_default=True, help="A board of your inventory, or this computer.")
 @click.option("--steps", default=800, show_default=True, type=click.IntRange(min=1), help="Of training.")
-@click.option("--budget", default=72, show_default=True, type=click.IntRange(min=4), help="Candidates to measure.")
+@click.option("--budget", default=108, show_default=True, type=click.IntRange(min=4), help="Candidates to measure.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--fresh", is_flag=True, help="Forget an earlier demonstration in the same folder first.")
 @click.pass_context

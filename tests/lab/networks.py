@@ -33,8 +33,13 @@ def not_finite(folder: Path) -> Artifact:
     return _save(folder, nodes, [numpy_helper.from_array(WEIGHTS, "w"), one])
 
 
-def endless(folder: Path) -> Artifact:
-    """A loop of 2**62 steps."""
+def slow(folder: Path) -> Artifact:
+    """A few milliseconds for each inference, so that a long measurement can be met in the middle."""
+    return endless(folder, 2000)
+
+
+def endless(folder: Path, steps: int = 2**62) -> Artifact:
+    """A loop of so many steps."""
     condition = helper.make_tensor_value_info("go", TensorProto.BOOL, [])
     body = helper.make_graph(
         [
@@ -58,7 +63,7 @@ def endless(folder: Path) -> Artifact:
     ]
     constants = [
         numpy_helper.from_array(WEIGHTS, "w"),
-        numpy_helper.from_array(np.array(2**62, np.int64), "steps"),
+        numpy_helper.from_array(np.array(steps, np.int64), "steps"),
         numpy_helper.from_array(np.array(True), "yes"),
     ]
     return _save(folder, nodes, constants)

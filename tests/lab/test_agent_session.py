@@ -43,6 +43,11 @@ def net(tmp_path: Path) -> Artifact:
     return networks.classifier(tmp_path / "artifacts")
 
 
+@pytest.fixture
+def slow_net(tmp_path: Path) -> Artifact:
+    return networks.slow(tmp_path / "artifacts")
+
+
 def when_timing(action: Callable[[], None]) -> Callable[[dict[str, Any]], None]:
     """Do it once, in another thread, as soon as the timing has begun."""
     done = threading.Event()
@@ -134,7 +139,9 @@ def test_many_samples_take_several_requests(
     assert correct == 25
 
 
-def test_bad_candidates_are_typed_and_the_session_goes_on(ssh_board: LabBoard, net: Artifact, tmp_path: Path) -> None:
+def test_bad_candidates_are_typed_and_the_session_goes_on(
+    ssh_board: LabBoard, net: Artifact, slow_net: Artifact, tmp_path: Path
+) -> None:
     x = net.inputs[0].random(1)
     cases: list[tuple[Artifact, type[EdgenasError], float]] = [
         (networks.garbage(tmp_path / "artifacts"), CandidateRejected, 60.0),
@@ -156,11 +163,11 @@ def test_bad_candidates_are_typed_and_the_session_goes_on(ssh_board: LabBoard, n
                 os.kill(pid, signal.SIGSEGV)
 
         with pytest.raises(CandidateCrashed, match="SIGSEGV"):
-            agent.measure(net, [x], LONG, on_progress=when_timing(crash))
+            agent.measure(slow_net, [x], LONG, on_progress=when_timing(crash))
         assert agent.measure(net, [x], FAST)[0].samples_ns
 
 
-def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact) -> None:
+def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact, slow_net: Artifact) -> None:
     agent = connect(board.target, home=board.home)
     workers: list[int] = []
 
@@ -169,7 +176,7 @@ def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact) 
         os.kill(agent.hello.pid, signal.SIGKILL)
 
     with pytest.raises(AgentFailed, match="signal"):
-        agent.measure(net, [net.inputs[0].random(1)], LONG, on_progress=when_timing(kill))
+        agent.measure(slow_net, [net.inputs[0].random(1)], LONG, on_progress=when_timing(kill))
     assert workers
     assert wait_until_gone(workers) == []
     with pytest.raises(AgentFailed):
@@ -180,18 +187,20 @@ def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact) 
 
 
 def test_an_agent_that_falls_silent_is_given_up(
-    local_board: LabBoard, net: Artifact, monkeypatch: pytest.MonkeyPatch
+    local_board: LabBoard, net: Artifact, slow_net: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgenas.lab.agent.SILENCE_S", 2.0)
     agent = connect(local_board.target, home=local_board.home)
     freeze = when_timing(lambda: os.kill(agent.hello.pid, signal.SIGSTOP))
     with pytest.raises(ConnectionLost, match="silent"):
-        agent.measure(net, [net.inputs[0].random(1)], LONG, on_progress=freeze)
+        agent.measure(slow_net, [net.inputs[0].random(1)], LONG, on_progress=freeze)
     assert wait_until_gone([agent.hello.pid]) == []
     agent.close()
 
 
-def test_an_interrupted_measurement_leaves_nothing_running(ssh_board: LabBoard, net: Artifact) -> None:
+def test_an_interrupted_measurement_leaves_nothing_running(
+    ssh_board: LabBoard, net: Artifact, slow_net: Artifact
+) -> None:
     agent = connect(ssh_board.target, home=ssh_board.home)
     workers: list[int] = []
 
@@ -201,7 +210,7 @@ def test_an_interrupted_measurement_leaves_nothing_running(ssh_board: LabBoard, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        agent.measure(net, [net.inputs[0].random(1)], LONG, on_progress=interrupt)
+        agent.measure(slow_net, [net.inputs[0].random(1)], LONG, on_progress=interrupt)
     assert len(workers) > 1
     assert wait_until_gone(workers) == []
     with pytest.raises(ConnectionLost):
@@ -209,7 +218,9 @@ def test_an_interrupted_measurement_leaves_nothing_running(ssh_board: LabBoard, 
     agent.close()
 
 
-def test_a_cut_connection_is_lost_and_the_board_is_left_clean(own_sshd: Sshd, home: Path, net: Artifact) -> None:
+def test_a_cut_connection_is_lost_and_the_board_is_left_clean(
+    own_sshd: Sshd, home: Path, net: Artifact, slow_net: Artifact
+) -> None:
     target = own_sshd.target(python=sys.executable)
     agent = connect(target, home=home)
     processes: list[int] = []
@@ -219,7 +230,7 @@ def test_a_cut_connection_is_lost_and_the_board_is_left_clean(own_sshd: Sshd, ho
         own_sshd.kill_connections()
 
     with pytest.raises(ConnectionLost):
-        agent.measure(net, [net.inputs[0].random(1)], LONG, on_progress=when_timing(cut))
+        agent.measure(slow_net, [net.inputs[0].random(1)], LONG, on_progress=when_timing(cut))
     assert len(processes) > 1
     assert wait_until_gone(processes) == []
     assert list((own_sshd.home / ".edgenas" / "tmp").glob("agent-*")) == []

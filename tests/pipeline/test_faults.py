@@ -72,7 +72,8 @@ def workers(server: Sshd) -> list[int]:
 def slow_plan(checkpoint: Path) -> object:
     """Timing takes long enough to be hit in the middle."""
     small = plan(checkpoint, "board")
-    return replace(small, protocol=replace(small.protocol, min_samples=4000, max_samples=4096, max_s=3.0))
+    slow = replace(small.protocol, warmup_min_s=0.5, warmup_max_s=1.0, min_samples=4000, max_samples=4096, max_s=3.0)
+    return replace(small, protocol=slow)
 
 
 def test_a_model_that_dies_by_a_signal_is_a_crashed_candidate(
