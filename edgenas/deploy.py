@@ -18,6 +18,8 @@ from edgenas.lab import AgentClient, Measurement, Protocol
 if TYPE_CHECKING:
     from edgenas.store import Store, StoredRelease
 
+# A board's arithmetic differs from the host's (other vector units, other order of sums), a wrong result differs by far
+# more: outputs must agree within this share of the largest.
 OUTPUT_TOLERANCE = 1e-3
 # A latency is taken again where a passing disturbance may have spoilt it.
 LATENCY_ATTEMPTS = 3

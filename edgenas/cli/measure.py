@@ -29,6 +29,7 @@ def command(
     from edgenas.compile import host_outputs
     from edgenas.lab import protocol
     from edgenas.pipeline.boards import Boards, Incident
+    from edgenas.pipeline.evaluator import INPUT_SEED
     from edgenas.pipeline.subject import Subject
 
     space = workspace()
@@ -38,7 +39,7 @@ def command(
     chosen = read_config(config, subject.net.space)
     artifact = subject.compile(chosen, subject.calibrated(chosen), space.artifacts)
     space.store.add_artifact(artifact, subject.net.space.key(chosen))
-    inputs = [spec.random(0) for spec in artifact.inputs]
+    inputs = [spec.random(INPUT_SEED) for spec in artifact.inputs]
 
     def tell(incident: Incident) -> None:
         output.note(f"{incident.message} Trying again.")

@@ -12,14 +12,12 @@ import numpy as np
 
 from edgenas.compile import Artifact
 from edgenas.compile.artifact import Array
+from edgenas.deploy import OUTPUT_TOLERANCE
 from edgenas.errors import AgentFailed, DeviceError, EdgenasError, LinkError, OutputMismatch, RuntimeMissing
 from edgenas.lab import AgentClient, Board, Measurement, Protocol, measurement_key, runtime_for
 from edgenas.pipeline.leasing import Patience, hold
 from edgenas.pipeline.workspace import Workspace
 
-# A board's arithmetic differs from the host's (other vector units, other order of sums), a wrong result differs by far
-# more: outputs must agree within this share of the largest.
-OUTPUT_TOLERANCE = 1e-3
 ATTEMPTS = 3
 # After so many candidates in a row that a board could not serve, the study stops instead of failing the rest.
 FAILURES_IN_A_ROW = 3
