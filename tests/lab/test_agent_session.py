@@ -189,7 +189,7 @@ def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact, 
 def test_an_agent_that_falls_silent_is_given_up(
     local_board: LabBoard, net: Artifact, slow_net: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgenas.lab.agent.SILENCE_S", 2.0)
+    monkeypatch.setattr("edgenas.lab.client.jobs.SILENCE_S", 2.0)
     agent = connect(local_board.target, home=local_board.home)
     freeze = when_timing(lambda: os.kill(agent.hello.pid, signal.SIGSTOP))
     with pytest.raises(ConnectionLost, match="silent"):

@@ -92,7 +92,7 @@ def test_a_model_that_dies_by_a_signal_is_a_crashed_candidate(
 def test_a_model_that_hangs_is_killed_at_its_deadline(
     workspace: Workspace, sshd: Sshd, slow_plan: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgenas.lab.agent.LOAD_S", 2.0)
+    monkeypatch.setattr("edgenas.lab.client.jobs.LOAD_S", 2.0)
     hung: list[int] = []
 
     def stop() -> None:
