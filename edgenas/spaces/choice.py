@@ -36,6 +36,7 @@ class Choice:
     name: str
     options: Sequence[Value]
     needs: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    same: Sequence[tuple[Value, Value]] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -52,9 +53,10 @@ class Choice:
             for other, values in sorted(self.needs.items())
         }
         object.__setattr__(self, "needs", needs)
+        object.__setattr__(self, "same", self._checked_synonyms(where))
 
     def __hash__(self) -> int:
-        return hash((self.name, self.options, tuple(self.needs.items())))
+        return hash((self.name, self.options, tuple(self.needs.items()), self.same))
 
     def index(self, value: object) -> int:
         """Position of a value among the options.
@@ -63,18 +65,33 @@ class Choice:
             SpaceError: The value is none of the options.
         """
         plain = value.item() if isinstance(value, np.generic) else value
+        meant = next((option for other, option in self.same if same_value(other, plain)), plain)
         for position, option in enumerate(self.options):
-            if same_value(option, plain):
+            if same_value(option, meant):
                 return position
-        allowed = ", ".join(repr(option) for option in self.options)
+        allowed = ", ".join(repr(option) for option in [*self.options, *(other for other, _ in self.same)])
         raise SpaceError(f"Choice {self.name}: {plain!r} is not one of its options.", hint=f"Allowed: {allowed}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form; ``needs`` only where there are any."""
+        """JSON form; ``needs`` and ``same`` only where there are any."""
         data: dict[str, Any] = {"name": self.name, "options": list(self.options)}
         if self.needs:
             data["needs"] = {other: list(values) for other, values in self.needs.items()}
+        if self.same:
+            data["same"] = [list(pair) for pair in self.same]
         return data
+
+    def _checked_synonyms(self, where: str) -> tuple[tuple[Value, Value], ...]:
+        found: list[tuple[Value, Value]] = []
+        for entry in self.same:
+            if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) != 2:
+                raise SpaceError(f"{where}: same must be pairs of a value and an option, not {entry!r}.")
+            other, option = entry
+            _plain_options([*self.options, *(known for known, _ in found), other], f"{where}: options and same")
+            if not any(same_value(known, option) for known in self.options):
+                raise SpaceError(f"{where}: same names {option!r}, which is not one of its options.")
+            found.append((other, option))
+        return tuple(found)
 
 
 def same_value(option: Value, value: object) -> bool:

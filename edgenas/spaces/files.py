@@ -13,7 +13,7 @@ from edgenas.spaces.choice import Choice
 
 
 def parse(data: Mapping[str, Any]) -> tuple[str, list[Choice]]:
-    """Name and choices of a JSON form ``{"name": .., "choices": [{"name", "options", "needs"?}, ..]}``.
+    """Name and choices of a JSON form ``{"name": .., "choices": [{"name", "options", "needs"?, "same"?}, ..]}``.
 
     Raises:
         SpaceError: A field is missing, unknown or malformed.
@@ -27,8 +27,11 @@ def parse(data: Mapping[str, Any]) -> tuple[str, list[Choice]]:
         where = f"choices[{number}]"
         if not isinstance(entry, Mapping) or "name" not in entry or "options" not in entry:
             raise SpaceError(f"{where} needs the fields `name` and `options`.")
-        _no_other_fields(entry, {"name", "options", "needs"}, where)
-        choices.append(Choice(entry["name"], entry["options"], entry.get("needs", {})))
+        _no_other_fields(entry, {"name", "options", "needs", "same"}, where)
+        same = entry.get("same", [])
+        if not isinstance(same, list):
+            raise SpaceError(f"{where}: same must be a list of pairs, not {same!r}.")
+        choices.append(Choice(entry["name"], entry["options"], entry.get("needs", {}), same))
     return str(data.get("name", "")), choices
 
 
@@ -52,6 +55,8 @@ def to_toml(name: str, choices: Sequence[Choice]) -> str:
         if choice.needs:
             pairs = (f"{_toml(other)} = {_toml(list(values))}" for other, values in choice.needs.items())
             lines.append(f"needs = {{ {', '.join(pairs)} }}")
+        if choice.same:
+            lines.append(f"same = {_toml([list(pair) for pair in choice.same])}")
     return "\n".join(lines) + "\n"
 
 

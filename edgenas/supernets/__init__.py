@@ -3,13 +3,19 @@
 from edgenas.supernets.base import LabelledImages, SuperNetwork
 from edgenas.supernets.mobilenet_options import MobileNetV3Options
 from edgenas.supernets.mobilenet_v3 import MobileNetV3, MobileNetV3SubNetwork
+from edgenas.supernets.proxyless import ProxylessNAS
 from edgenas.supernets.registry import create, names, register_supernetwork
+from edgenas.supernets.resnet50 import ResNet50
+from edgenas.supernets.transformer import HATTransformer
 
 __all__ = [
+    "HATTransformer",
     "LabelledImages",
     "MobileNetV3",
     "MobileNetV3Options",
     "MobileNetV3SubNetwork",
+    "ProxylessNAS",
+    "ResNet50",
     "SuperNetwork",
     "create",
     "names",

@@ -5,21 +5,19 @@ Source: Once-for-All, https://arxiv.org/abs/1908.09791; MobileNetV3, https://arx
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edgenas.compile.artifact import TensorSpec
 from edgenas.spaces import Choice, SearchSpace, Value
 from edgenas.supernets.blocks import ElasticBlock, InvertedResidual
+from edgenas.supernets.elastic import ElasticNetwork, initialise
 from edgenas.supernets.layers import ConvUnit, GlobalMean, Weights, make_divisible
 from edgenas.supernets.mobilenet_options import MobileNetV3Options
 from edgenas.supernets.registry import register_supernetwork
 from edgenas.supernets.shapes import BlockShape, NetworkShape
-from edgenas.supernets.state_dicts import fit
 
 
 class MobileNetV3SubNetwork(nn.Module):
@@ -57,7 +55,7 @@ class MobileNetV3SubNetwork(nn.Module):
         return logits
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(ElasticNetwork):
     """The elastic MobileNetV3 super-network.
 
     Configurations: ``ks0..`` and ``e0..`` per block, ``d0..`` per stage, ``r`` in pixels. Blocks beyond a stage's depth
@@ -69,11 +67,8 @@ class MobileNetV3(nn.Module):
     """
 
     def __init__(self, options: MobileNetV3Options) -> None:
-        super().__init__()
-        self.name = "mobilenet_v3"
-        self.options: dict[str, Any] = options.to_dict()
+        super().__init__("mobilenet_v3", options.to_dict(), _space(options))
         self._sizes = options
-        self._space = _space(options)
         largest = self.shape(self._space.extremes()[1])
         self.first_conv = ConvUnit(
             largest.in_channels, largest.stem_channels, kernel=3, stride=largest.stem_stride, activation="h_swish"
@@ -90,12 +85,7 @@ class MobileNetV3(nn.Module):
         )
         self.classifier = nn.Sequential()
         self.classifier.add_module("linear", nn.Linear(largest.feature_channels, largest.num_classes))
-        self._initialise()
-
-    @property
-    def space(self) -> SearchSpace:
-        """All configurations."""
-        return self._space
+        initialise(self)
 
     @property
     def num_classes(self) -> int:
@@ -114,16 +104,6 @@ class MobileNetV3(nn.Module):
         side = int(self._space.canonical(config)["r"])
         return TensorSpec("input", "float32", (1, self._sizes.in_channels, side, side))
 
-    def active(self, config: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
-        """One configuration as a function from images to logits that computes in place, without a copy of weights.
-
-        It computes in the mode (training or evaluation) that the super-network is in.
-
-        Raises:
-            SpaceError: The configuration lies outside the space.
-        """
-        return functools.partial(self, config=self._space.canonical(config))
-
     def forward(self, x: Tensor, config: Mapping[str, Any] | None = None) -> Tensor:
         """Logits of a configuration (the largest where none is given), computed in place."""
         shape = self.shape(self._space.extremes()[1] if config is None else config)
@@ -135,28 +115,8 @@ class MobileNetV3(nn.Module):
         logits: Tensor = self.classifier(self.feature_mix_layer(x).flatten(1))
         return logits
 
-    def extract(self, config: Mapping[str, Any]) -> MobileNetV3SubNetwork:
-        """A plain copy of one configuration's sub-network, in evaluation mode; see :class:`SuperNetwork`."""
-        canonical = self._space.canonical(config)
-        shape = self._shape(canonical)
-        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-            sub = MobileNetV3SubNetwork(shape, canonical)
-        with torch.no_grad():
-            state = {key: _copied(tensor) for key, tensor in self._weights(shape)}
-        sub.load_state_dict(state, assign=True)
-        return sub.eval()
-
-    def checkpoint_keys(self) -> dict[str, tuple[int, ...]]:
-        """Every key of the state dict with its shape; the official checkpoints have the same."""
-        return {key: tuple(tensor.shape) for key, tensor in self.state_dict().items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load own or official weights, also with the older official names.
-
-        Raises:
-            CheckpointError: Keys or shapes differ; nothing was loaded.
-        """
-        return super().load_state_dict(fit(state_dict, self.checkpoint_keys()), strict, assign)
+    def _plain(self, canonical: Mapping[str, Value]) -> nn.Module:
+        return MobileNetV3SubNetwork(self._shape(canonical), canonical)
 
     def _shape(self, canonical: Mapping[str, Any]) -> NetworkShape:
         sizes = self._sizes
@@ -189,30 +149,13 @@ class MobileNetV3(nn.Module):
             canonical["r"],
         )
 
-    def _weights(self, shape: NetworkShape) -> Weights:
-        """Keys and tensors of the plain sub-network of a shape."""
+    def _weights(self, canonical: Mapping[str, Value]) -> Weights:
         for name in ("first_conv", "final_expand_layer", "feature_mix_layer", "classifier"):
             yield from ((f"{name}.{key}", tensor) for key, tensor in self.get_submodule(name).state_dict().items())
-        for number, block in enumerate(shape.blocks):
+        for number, block in enumerate(self._shape(canonical).blocks):
             module = self.blocks[block.source]
             pairs = module.weights(block) if isinstance(module, ElasticBlock) else iter(module.state_dict().items())
             yield from ((f"blocks.{number}.{key}", tensor) for key, tensor in pairs)
-
-    def _initialise(self) -> None:
-        """Normal weights by fan-out, as OFA trains from."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                fan_out = module.out_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
-                nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0.0, module.in_features**-0.5)
-                nn.init.zeros_(module.bias)
-
-
-def _copied(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _space(options: MobileNetV3Options) -> SearchSpace:

@@ -246,3 +246,19 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     assert "bad.toml" in caught.value.message
     with pytest.raises(SpaceError, match=r"absent\.toml"):
         SearchSpace.from_toml(tmp_path / "absent.toml")
+
+
+def test_values_that_mean_the_same_are_accepted_and_become_the_option(tmp_path: Path) -> None:
+    space = SearchSpace([Choice("w", (0, 2), same=((1, 0),)), Choice("k", (3, 5))], "aliases")
+    assert space.canonical({"w": 1, "k": 3}) == {"w": 0, "k": 3}
+    assert space.size == 4
+    assert space.key({"w": 1, "k": 5}) == space.key({"w": 0, "k": 5})
+    assert SearchSpace.from_dict(space.to_dict()) == space
+    (tmp_path / "space.toml").write_text(space.to_toml())
+    assert SearchSpace.from_toml(tmp_path / "space.toml") == space
+    with pytest.raises(SpaceError, match="Choice w: 3"):
+        space.validate({"w": 3, "k": 3})
+    with pytest.raises(SpaceError, match="same names 7"):
+        Choice("w", (0, 2), same=((1, 7),))
+    with pytest.raises(SpaceError, match="repeat a value"):
+        Choice("w", (0, 2), same=((2, 0),))

@@ -11,6 +11,8 @@ import torch
 
 from tests.shared import shared
 
+_TABLE = "encoder.embed_tokens.weight"
+
 
 def reference(name: str) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
     """Description and logits of one recorded super-network."""
@@ -27,6 +29,35 @@ def images(seed: int, resolution: int) -> torch.Tensor:
     """The two input images of a row."""
     rng = np.random.Generator(np.random.PCG64(seed))
     return torch.from_numpy(rng.standard_normal((2, 3, resolution, resolution)).astype(np.float32))
+
+
+def sentence_weights(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
+    """The Transformer's state dict; both embeddings are one table."""
+    return {key: torch.from_numpy(_sentence_weight(key, tuple(shape))) for key, shape in shapes.items()}
+
+
+def sentences(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Source tokens, their lengths and target tokens of a row of the Transformer."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    source = rng.integers(4, 1000, (2, 12))
+    target = rng.integers(4, 1000, (2, 9))
+    target[:, 0] = 2
+    source[1, :3] = 1
+    return torch.from_numpy(source), torch.tensor([12, 9]), torch.from_numpy(target)
+
+
+def _sentence_weight(key: str, shape: tuple[int, ...]) -> Any:
+    table = key.endswith("embed_tokens.weight")
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32((_TABLE if table else key).encode())))
+    if len(shape) >= 2:
+        values = rng.standard_normal(shape) / np.sqrt(shape[-1])
+        if table:
+            values[1] = 0
+    elif "layer_norm" in key and key.endswith("weight"):
+        values = 1 + 0.1 * rng.standard_normal(shape)
+    else:
+        values = 0.1 * rng.standard_normal(shape)
+    return values.astype(np.float32)
 
 
 def _weight(key: str, shape: tuple[int, ...]) -> Any:
