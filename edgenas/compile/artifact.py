@@ -22,18 +22,33 @@ class TensorSpec:
         name: As the artifact knows it.
         dtype: NumPy name, for example ``float32``.
         shape: All dimensions fixed; the batch is the first.
+        layout: ``NHWC`` for images whose channels come last; empty for torch's order.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    layout: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        described = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        return {**described, "layout": self.layout} if self.layout else described
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TensorSpec:
-        return cls(str(data["name"]), str(data["dtype"]), tuple(int(n) for n in data["shape"]))
+        shape = tuple(int(n) for n in data["shape"])
+        return cls(str(data["name"]), str(data["dtype"]), shape, str(data.get("layout", "")))
+
+    def arrange(self, array: Array) -> Array:
+        """An array in torch's order (images as NCHW) in the order that this input or output has."""
+        return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if self.layout == "NHWC" else array
+
+    def plain(self) -> TensorSpec:
+        """The same in torch's order."""
+        if self.layout != "NHWC":
+            return self
+        batch, height, width, channels = self.shape
+        return TensorSpec(self.name, self.dtype, (batch, channels, height, width))
 
     def random(self, seed: int = 0) -> Array:
         """A standard-normal array of this shape (integers from 0 to 9 for an integer type)."""
@@ -52,8 +67,8 @@ class Artifact:
         path: The file; its name begins with the hash.
         sha256: Of the file's bytes, in hexadecimal.
         size_bytes: Of the file.
-        format: ``onnx``, later ``tflite`` or ``torch``; decides which runtimes can load it.
-        precision: ``fp32``, later ``fp16`` or ``int8``.
+        format: ``onnx``, ``tflite`` or ``torch``; decides which runtimes can load it.
+        precision: ``fp32``, ``fp16`` (weights) or ``int8``.
         inputs: In calling order.
         outputs: In the order of results.
         route: ``direct`` (written straight from the layer graph) or ``exporter`` (the general way).

@@ -96,26 +96,35 @@ class Builder:
         storage = read[0].storage if view else Storage()
         return Value(name, size, kind, storage, storage.version)
 
-    def constant(self, value: torch.Tensor | float) -> Value:
-        """A node that gives a constant float32 tensor."""
+    def constant(self, value: torch.Tensor | float, dtype: str = "float32") -> Value:
+        """A node that gives a constant tensor: float32, or whole numbers where they are asked for."""
+        if dtype != "float32":
+            given = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+            whole = given.astype(dtype)
+            if not np.array_equal(whole, given):
+                raise self.unknown(f"a constant that is not {dtype}")
+            return self._constant(whole)
         if isinstance(value, torch.Tensor):
             if value.is_floating_point() and value.dtype != torch.float32 and value.dim():
                 raise self.unknown(f"a constant of {value.dtype}; only float32 is known")
             array = value.detach().cpu().to(torch.float32).numpy().copy()
         else:
             array = np.asarray(value, np.float32)
+        return self._constant(array)
+
+    def _constant(self, array: Array) -> Value:
         leaf, self.leaf = self.leaf, False
         try:
-            return self.node("constant", (), array.shape, weights={"value": array})
+            return self.node("constant", (), array.shape, weights={"value": array}, dtype=str(array.dtype))
         finally:
             self.leaf = leaf
 
-    def operand(self, value: Any) -> Value:
-        """An operand of arithmetic: a value as it is, a tensor or a number as a constant."""
+    def operand(self, value: Any, dtype: str = "float32") -> Value:
+        """An operand of arithmetic: a value as it is, a tensor or a number as a constant of the type."""
         if isinstance(value, Value):
             return value
         if isinstance(value, torch.Tensor | int | float) and not isinstance(value, bool):
-            return self.constant(value)
+            return self.constant(value, dtype)
         raise self.unknown(f"an operand of type {type(value).__name__}")
 
     def weight(self, tensor: Any, what: str = "weight") -> Array:

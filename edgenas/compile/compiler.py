@@ -14,7 +14,7 @@ from edgenas.compile.files import keep
 from edgenas.compile.folding import fold
 from edgenas.compile.formats import Format, format_named
 from edgenas.compile.tracer import require_eval, trace
-from edgenas.compile.verification import compare, torch_outputs
+from edgenas.compile.verification import TOLERANCES, compare, torch_outputs
 from edgenas.errors import CompileError, UnknownLayer, UsageError
 
 if TYPE_CHECKING:
@@ -63,25 +63,30 @@ def compile_module(
     notes: dict[str, Any] = {**(metadata or {}), "edgenas": edgenas.__version__}
     arrays = [spec.random(seed) for seed, spec in enumerate(inputs)]
     try:
-        graph = trace(module, inputs)
-        data = form.write(fold(graph), precision)
+        graph = fold(trace(module, inputs))
+        if form.arrange is not None:
+            graph = form.arrange(graph)
+        data = form.write(graph, precision)
+        taken = graph.inputs
         outputs, route, macs, params = graph.outputs, "direct", graph.macs, graph.params
         expected = torch_outputs(module, inputs, arrays) if check else []
     except UnknownLayer as unknown:
         expected = torch_outputs(module, inputs, arrays)
         data = _export(form, module, inputs, [name for name, _ in expected], unknown)
         outputs = tuple(TensorSpec(name, str(array.dtype), array.shape) for name, array in expected)
+        taken = tuple(inputs)
         route, macs = "exporter", None
         params = sum(parameter.numel() for parameter in module.parameters())
         notes["fallback"] = str(unknown)
     names = [spec.name for spec in outputs]
     if check:
         form.validate(data)
-        feed = {spec.name: array for spec, array in zip(inputs, arrays, strict=True)}
-        notes["difference"] = compare(form.run(data, feed, names), [array for _, array in expected], names)
+        feed = {spec.name: spec.arrange(array) for spec, array in zip(taken, arrays, strict=True)}
+        wanted = [spec.arrange(array) for spec, (_, array) in zip(outputs, expected, strict=True)]
+        notes["difference"] = compare(form.run(data, feed, names), wanted, names, TOLERANCES[precision])
     sha256 = sha256_of(data)
     path = keep(data, folder, sha256 + form.suffix)
-    return Artifact(path, sha256, len(data), form.name, precision, tuple(inputs), outputs, route, macs, params, notes)
+    return Artifact(path, sha256, len(data), form.name, precision, taken, outputs, route, macs, params, notes)
 
 
 def _require_inputs(inputs: Sequence[TensorSpec]) -> None:

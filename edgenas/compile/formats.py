@@ -38,6 +38,8 @@ class Format:
         validate: Raises an :class:`~edgenas.errors.CompileError` for bytes that are not valid in this format.
         run: ``(bytes, inputs by name, output names) -> outputs`` on this computer.
         export: The general way for modules that the layer graph cannot express, if there is one.
+        arrange: Rewrites the folded graph before it is written, where the format keeps tensors in another order than
+            torch; inputs and outputs of the artifact are those of the rewritten graph.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Format:
     validate: Callable[[bytes], None]
     run: Runner
     export: Exporter | None = None
+    arrange: Callable[[Graph], Graph] | None = None
 
 
 _FORMATS: dict[str, Format] = {}

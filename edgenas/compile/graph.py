@@ -16,14 +16,22 @@ mean            axes, keepdims                                                  
 avgpool         kernel, stride (2); padding (4); count_padding                    -
 maxpool         kernel, stride, dilation (2); padding (4)                         -
 add sub mul div -                                                                 -
+matmul          inner (the summed axis' length); batched over all but two axes    -
+layernorm       epsilon (over the last axis)                                      gamma, beta (C)
 concat softmax  axis                                                              -
+cumsum          axis                                                              -
 permute         axes                                                              -
-reshape         - (the target is the node's shape)                                -
+reshape expand  - (the target is the node's shape)                                -
+slice           starts, steps (one for each axis)                                 -
 gather          - (rows of weight, by integer input)                              weight
+equal not_equal - (the result is bool)                                            -
+greater less    - (the result is bool)                                            -
+cast            - (to the node's dtype)                                           -
 constant        -                                                                 value
 =============== ================================================================= ===============================
 
-``batchnorm`` is gone after :func:`edgenas.compile.fold`; ``scale_shift`` appears only there.
+All but ``gather``, the comparisons, ``cast``, ``cumsum``, plain arithmetic and what only moves elements take and give
+float32. ``batchnorm`` is gone after :func:`edgenas.compile.fold`; ``scale_shift`` appears only there.
 """
 
 from __future__ import annotations
@@ -64,11 +72,13 @@ class Node:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of a convolution or fully-connected layer, biases not counted; 0 for the rest."""
+        """Multiply-accumulates of a convolution, fully-connected layer or matrix product, without biases; else 0."""
         if self.op == "conv":
             return math.prod(self.shape) * math.prod(self.weights["weight"].shape[1:])
         if self.op == "linear":
             return math.prod(self.shape) * int(self.weights["weight"].shape[1])
+        if self.op == "matmul":
+            return math.prod(self.shape) * int(self.attrs["inner"])
         return 0
 
 
@@ -92,7 +102,7 @@ class Graph:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one inference: convolutions and fully-connected layers, no biases."""
+        """Multiply-accumulates of one inference: convolutions, fully-connected layers, matrix products; no biases."""
         return sum(node.macs for node in self.nodes)
 
     def readers(self) -> Counter[str]:

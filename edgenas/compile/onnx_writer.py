@@ -18,10 +18,12 @@ from edgenas.compile.artifact import Array, TensorSpec
 from edgenas.compile.exporter import OPSET, export_onnx
 from edgenas.compile.formats import Format, register_format
 from edgenas.compile.graph import Graph, Node
+from edgenas.compile.halves import LEAST_HALF, halves
 from edgenas.compile.host import run_onnx
 from edgenas.errors import CompileError
 
 IR_VERSION = 8
+_FLOAT = helper.np_dtype_to_tensor_dtype(np.dtype("float32"))
 LARGEST_BYTES = 2**31 - 2**16
 Emitter = Callable[["_Model", Node], None]
 _EMITTERS: dict[str, Emitter] = {}
@@ -44,7 +46,7 @@ def write_onnx(graph: Graph, precision: str = "fp32") -> bytes:
     Raises:
         CompileError: The graph has an operation that cannot be written, or is larger than 2 GiB.
     """
-    model = _Model(graph)
+    model = _Model(graph, half=precision == "fp16")
     for node in graph.nodes:
         if node.op not in _EMITTERS:
             raise CompileError(f"layer {node.name}: ONNX has no writing of {node.op}")
@@ -67,8 +69,9 @@ def validate_onnx(data: bytes) -> None:
 class _Model:
     """An ONNX model that is being written."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, half: bool = False) -> None:
         self._graph = graph
+        self._half = half
         self._nodes: list[Any] = []
         self._initializers: list[Array] = []
         self._initializer_names: list[str] = []
@@ -102,8 +105,15 @@ class _Model:
         key = (array.dtype.str, array.shape, array.tobytes()) if small else (id(array), array.shape)
         if key not in self._constants:
             self._constants[key] = self._fresh(name)
+            if self._half and array.dtype == np.float32 and array.size >= LEAST_HALF:
+                # Halves with a conversion, which onnxruntime does once as it loads the model.
+                whole, half = self._constants[key], self._fresh(f"{name}/half")
+                self._nodes.append(helper.make_node("Cast", [half], [whole], name=f"{whole}/cast", to=_FLOAT))
+                name, array = half, halves(array)
+            else:
+                name = self._constants[key]
             self._initializers.append(np.ascontiguousarray(array))
-            self._initializer_names.append(self._constants[key])
+            self._initializer_names.append(name)
         return self._constants[key]
 
     def constant(self, node: Node) -> None:
@@ -179,6 +189,10 @@ _PLAIN = {
     "sub": "Sub",
     "mul": "Mul",
     "div": "Div",
+    "matmul": "MatMul",
+    "equal": "Equal",
+    "greater": "Greater",
+    "less": "Less",
 }
 
 
@@ -317,8 +331,46 @@ def _gather(model: _Model, node: Node) -> None:
     model.add("Gather", node, [model.weight(node.weights["weight"], f"{node.name}/weight"), *_inputs(model, node)])
 
 
+@emits("not_equal")
+def _not_equal(model: _Model, node: Node) -> None:
+    model.add("Not", node, [model.add("Equal", node, _inputs(model, node), part="equal")])
+
+
+@emits("cast")
+def _cast(model: _Model, node: Node) -> None:
+    model.add("Cast", node, _inputs(model, node), to=helper.np_dtype_to_tensor_dtype(np.dtype(node.dtype)))
+
+
+@emits("cumsum")
+def _cumsum(model: _Model, node: Node) -> None:
+    axis = model.weight(np.asarray(node.attrs["axis"], np.int64), f"{node.name}/axis")
+    model.add("CumSum", node, [*_inputs(model, node), axis])
+
+
+@emits("layernorm")
+def _layernorm(model: _Model, node: Node) -> None:
+    weights = [model.weight(node.weights[name], f"{node.name}/{name}") for name in ("gamma", "beta")]
+    model.add("LayerNormalization", node, [*_inputs(model, node), *weights], axis=-1, epsilon=node.attrs["epsilon"])
+
+
+@emits("slice")
+def _slice(model: _Model, node: Node) -> None:
+    starts, steps = np.asarray(node.attrs["starts"], np.int64), np.asarray(node.attrs["steps"], np.int64)
+    ends = starts + steps * np.asarray(node.shape, np.int64)
+    axes = np.arange(len(node.shape), dtype=np.int64)
+    # Going backwards to the first element ends before it, which ONNX writes as the lowest number.
+    ends = np.where((steps < 0) & (ends < 0), np.iinfo(np.int64).min, ends)
+    bounds = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
+    model.add("Slice", node, [*_inputs(model, node), *(model.weight(v, f"{node.name}/{k}") for k, v in bounds.items())])
+
+
+@emits("expand")
+def _expand(model: _Model, node: Node) -> None:
+    model.add("Expand", node, [*_inputs(model, node), _shape(model, node)])
+
+
 def _shape(model: _Model, node: Node) -> str:
     return model.weight(np.asarray(node.shape, np.int64), f"{node.name}/shape")
 
 
-register_format(Format("onnx", ".onnx", ("fp32",), write_onnx, validate_onnx, run_onnx, export_onnx))
+register_format(Format("onnx", ".onnx", ("fp32", "fp16"), write_onnx, validate_onnx, run_onnx, export_onnx))

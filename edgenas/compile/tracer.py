@@ -187,6 +187,8 @@ class _Tracer(fx.Tracer):
         raise self.builder.unknown("it iterates over a tensor")
 
     def _wrap(self, result: Any) -> Any:
+        if isinstance(result, list | tuple):
+            return type(result)(self._wrap(part) for part in result)
         return _TensorProxy(result, self) if isinstance(result, Value) else result
 
     def _unwrap(self, item: Any) -> Any:

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """Largest difference that passes, relative to the largest output."""
+TOLERANCES = {"fp32": TOLERANCE, "fp16": 2e-3}
+"""The same by precision; what int8 is worth is said by agreement and accuracy."""
 
 
-def check(artifact: Artifact, module: nn.Module, tolerance: float = TOLERANCE) -> float:
+def check(artifact: Artifact, module: nn.Module, tolerance: float | None = None) -> float:
     """Compare an artifact on this computer with the module it was made from, on random inputs.
 
     Args:
         artifact: Its file is validated in its format and run.
         module: In eval mode.
-        tolerance: Largest allowed difference.
+        tolerance: Largest allowed difference; the default is that of the artifact's precision.
 
     Returns:
         The largest difference: for each output max|artifact - torch| / max|torch|, where an output that is all zeros
@@ -42,9 +44,13 @@ def check(artifact: Artifact, module: nn.Module, tolerance: float = TOLERANCE) -
     except OSError as error:
         raise HostError(f"The artifact {artifact.path} cannot be read: {error.strerror}.") from error
     format_named(artifact.format).validate(data)
-    arrays = [spec.random(seed) for seed, spec in enumerate(artifact.inputs)]
-    expected = [array for _, array in torch_outputs(module, artifact.inputs, arrays)]
-    return compare(host_outputs(artifact, arrays), expected, [spec.name for spec in artifact.outputs], tolerance)
+    plain = [spec.plain() for spec in artifact.inputs]
+    arrays = [spec.random(seed) for seed, spec in enumerate(plain)]
+    expected = [array for _, array in torch_outputs(module, plain, arrays)]
+    arranged = [spec.arrange(array) for spec, array in zip(artifact.inputs, arrays, strict=True)]
+    wanted = [spec.arrange(array) for spec, array in zip(artifact.outputs, expected, strict=True)]
+    allowed = TOLERANCES.get(artifact.precision, TOLERANCE) if tolerance is None else tolerance
+    return compare(host_outputs(artifact, arranged), wanted, [spec.name for spec in artifact.outputs], allowed)
 
 
 def compare(

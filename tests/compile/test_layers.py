@@ -1,4 +1,4 @@
-"""Every layer and function that the direct way knows computes in onnxruntime what it computes in torch."""
+"""Every layer and function that the direct way knows computes in onnxruntime and TFLite what it computes in torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from edgenas.compile import Artifact, TensorSpec, compile_module, trace
-from edgenas.errors import UnknownLayer
+from edgenas.compile import Artifact, TensorSpec, check, compile_module, trace
+from edgenas.errors import CompileError, UnknownLayer
 
 from .networks import Lambda, images, ready, small_network
 
@@ -23,11 +23,24 @@ RELAXED = settings(max_examples=25, deadline=None, suppress_health_check=[Health
 
 
 def compiled(module: nn.Module, folder: Path, inputs: list[TensorSpec] | None = None) -> Artifact:
-    """Compile, which checks against torch, and insist on the direct way."""
-    artifact = compile_module(ready(module), inputs or images(), folder)
+    """Compile in both formats, which checks against torch, and insist on the direct way; the ONNX artifact."""
+    module = ready(module)
+    artifact = compile_module(module, inputs or images(), folder)
     assert artifact.route == "direct", artifact.metadata["fallback"]
     assert artifact.metadata["difference"] <= 1e-4
+    pytest.importorskip("ai_edge_litert", reason="TFLite is not installed")
+    try:
+        other = compile_module(module, inputs or images(), folder, format="tflite")
+    except CompileError as error:
+        if not any(words in str(error) for words in NOT_IN_TFLITE):
+            raise
+    else:
+        assert other.metadata["difference"] <= 1e-4
+        assert other.macs == artifact.macs
     return artifact
+
+
+NOT_IN_TFLITE = ("no maximum over a dilated window", "cannot leave this padding out of an average")
 
 
 LAYERS: list[nn.Module] = [
@@ -55,6 +68,8 @@ LAYERS: list[nn.Module] = [
     nn.AdaptiveAvgPool2d((3, 4)),
     nn.AdaptiveAvgPool2d((None, 1)),
     nn.Flatten(2),
+    nn.LayerNorm(12),
+    nn.LayerNorm(12, elementwise_affine=False),
 ]
 
 
@@ -86,6 +101,17 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "pooling": lambda m, x: F.adaptive_avg_pool2d(F.avg_pool2d(F.max_pool2d(x, 3, 2, 1), 2), 1),
     "dropout": lambda m, x: F.dropout(x, 0.5, training=m.training),
     "size decides": lambda m, x: F.relu(x) if x.shape[2] % 2 == 0 and len(x) == 1 else torch.cumsum(x, 1),
+    "parts": lambda m, x: x[:, 1:, ::2, -3:] + x[0, :2, 1::2, None, 4] + x[..., 1:2, :1, :3],
+    "select and narrow": lambda m, x: x.select(1, 2).narrow(-1, 3, 4) + x[:, 0, :, 5:9],
+    "split": lambda m, x: (
+        torch.cat([part * (n + 1) for n, part in enumerate(x.chunk(2, 3))], 2) + x.split([5, 7], 3)[0].mean()
+    ),
+    "unbind": lambda m, x: x.unbind(1)[0] - x.unbind(1)[2],
+    "expand": lambda m, x: x.mean((2, 3), keepdim=True).expand(-1, -1, 4, 5),
+    "products": lambda m, x: x @ x.transpose(2, 3) + torch.matmul(x[:, :1], x[:, 1:2].transpose(-1, -2)),
+    "attention": lambda m, x: F.scaled_dot_product_attention(x, x * 0.5, x + 1),
+    "causal attention": lambda m, x: F.scaled_dot_product_attention(x, x * 0.5, x + 1, is_causal=True),
+    "masks": lambda m, x: (x > 0.3).float() * x + x.lt(-1).to(torch.float32),
     "the input itself": lambda m, x: x,
     "one result twice": lambda m, x: (x * 2,) * 2,
     "a dictionary": lambda m, x: {"features": x * 2, "logits": x.mean((2, 3))},
@@ -140,6 +166,57 @@ def test_several_inputs_and_indices(tmp_path: Path) -> None:
     compiled(Lambda(lambda m, a, b: m.out(torch.cat([a, b], 1)), out=nn.Linear(7, 2)), tmp_path, pair)
     tokens = [TensorSpec("tokens", "int64", (2, 6))]
     compiled(Lambda(lambda m, t: m.out(m.table(t)), table=nn.Embedding(12, 4), out=nn.Linear(4, 3)), tmp_path, tokens)
+
+
+def test_tokens_compare_count_and_embed(tmp_path: Path) -> None:
+    def places(m: Any, t: torch.Tensor) -> Any:
+        there = t.ne(1).to(torch.int64)
+        counted = torch.cumsum(there, 1) * there + 1
+        return m.table(t) * t.eq(4).unsqueeze(-1).float() + F.embedding(counted, m.table.weight)
+
+    tokens = [TensorSpec("tokens", "int64", (2, 6))]
+    compiled(Lambda(places, table=nn.Embedding(12, 4)), tmp_path, tokens)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_transformers_are_written_directly(before: bool, tmp_path: Path) -> None:
+    layer = nn.TransformerEncoderLayer(24, 4, 40, batch_first=True, norm_first=before, activation="gelu")
+    stack = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(24), enable_nested_tensor=False)
+
+    def classify(m: Any, x: torch.Tensor) -> Any:
+        patches = m.patch(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([m.first.expand(len(x), -1, -1), patches], 1)
+        return m.head(m.stack(tokens)[:, 0])
+
+    first, patch, head = nn.Parameter(torch.randn(1, 1, 24)), nn.Conv2d(3, 24, 4, 4), nn.Linear(24, 5)
+    artifact = compiled(Lambda(classify, first=first, patch=patch, stack=stack, head=head), tmp_path)
+    tokens, wide = 10, 40
+    per_layer = tokens * (4 * 24 * 24 + 2 * 24 * wide) + 2 * tokens * tokens * 24
+    assert artifact.macs == 9 * 24 * 48 + 2 * per_layer + 24 * 5
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_half_weights_take_half_the_room(format: str, tmp_path: Path) -> None:
+    network = ready(nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6400, 40)))
+    whole = compile_module(network, images(), tmp_path, format=format)
+    half = compile_module(network, images(), tmp_path, format=format, precision="fp16")
+    assert 0.5 <= half.size_bytes / whole.size_bytes < 0.53
+    assert 1e-6 < half.metadata["difference"] <= 2e-3
+
+
+def test_tflite_keeps_images_last_and_says_so(tmp_path: Path) -> None:
+    network = ready(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Hardswish(), nn.Conv2d(8, 4, 1)))
+    artifact = compile_module(network, images(), tmp_path, format="tflite")
+    assert artifact.inputs == (TensorSpec("input", "float32", (1, 12, 12, 3), "NHWC"),)
+    assert artifact.outputs == (TensorSpec("output", "float32", (1, 6, 6, 4), "NHWC"),)
+    assert TensorSpec.from_dict(artifact.inputs[0].to_dict()) == artifact.inputs[0]
+    assert check(artifact, network) < 1e-5
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    model = schema.ModelT.InitFromPackedBuf(artifact.path.read_bytes(), 0)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    codes = [names[model.operatorCodes[op.opcodeIndex].builtinCode] for op in model.subgraphs[0].operators]
+    # No transposition anywhere; the one stride over an even side is padded as torch does it.
+    assert codes == ["PAD", "CONV_2D", "HARD_SWISH", "CONV_2D"]
 
 
 def test_subclass_with_its_own_forward_is_traced_inside(tmp_path: Path) -> None:

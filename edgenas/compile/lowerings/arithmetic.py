@@ -10,11 +10,26 @@ import torch
 from edgenas.compile.builder import Builder, Value, broadcast
 from edgenas.compile.lowerings import lowers_function, lowers_method
 
+WHOLE = ("int32", "int64")
+
 
 def binary(build: Builder, op: str, left: Any, right: Any) -> Value:
-    """A node of two operands that broadcast; numbers and tensors become constants."""
-    a, b = build.operand(left), build.operand(right)
-    return build.node(op, (a, b), broadcast(build, (a.shape, b.shape)))
+    """A node of two operands that broadcast; numbers and tensors become constants.
+
+    Whole numbers stay whole, as in torch, unless one operand is no whole number or they are divided.
+    """
+    values = [value for value in (left, right) if isinstance(value, Value)]
+    kind = next((value.dtype for value in values if value.dtype in WHOLE), "float32")
+    whole = op != "div" and all(isinstance(v, Value) or _is_whole(v) for v in (left, right))
+    kind = kind if whole and all(value.dtype == kind for value in values) else "float32"
+    a, b = build.operand(left, kind), build.operand(right, kind)
+    return build.node(op, (a, b), broadcast(build, (a.shape, b.shape)), any_type=kind != "float32", dtype=kind)
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return not value.is_floating_point()
+    return isinstance(value, int)
 
 
 def _in_place(build: Builder, op: str, left: Any, right: Any) -> Value:

@@ -77,6 +77,8 @@ def avg_pool2d(
         raise build.unknown("average pooling with a divisor of its own")
     window, step, margin = _window(build, input, kernel_size, stride, padding)
     shape, pads = _pooled(build, input, window, step, margin, (1, 1), ceil_mode)
+    # Without padding only what rounding up adds lies outside, and that never counts.
+    count_include_pad = count_include_pad and margin != (0, 0)
     if pads[2:] != margin and count_include_pad:
         raise build.unknown("average pooling that rounds up and counts the padding")
     attrs = {"kernel": window, "stride": step, "padding": pads, "count_padding": bool(count_include_pad)}

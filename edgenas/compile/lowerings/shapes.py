@@ -81,7 +81,7 @@ def permute(build: Builder, input: Value, *dims: Any) -> Value:
     if sorted(axes) != list(range(len(input.shape))):
         raise build.unknown(f"permute {axes} of a tensor of rank {len(input.shape)}")
     shape = [input.shape[axis] for axis in axes]
-    return build.node("permute", (input,), shape, attrs={"axes": axes}, view=True)
+    return build.node("permute", (input,), shape, attrs={"axes": axes}, view=True, any_type=True)
 
 
 @lowers_function(torch.permute)
@@ -109,7 +109,9 @@ def cat(build: Builder, tensors: Sequence[Any], dim: int = 0, *, axis: int | Non
         ):
             raise build.unknown(f"cat of the shapes {[v.shape for v in values]} along axis {where}")
     shape[where] = sum(value.shape[where] for value in values)
-    return build.node("concat", values, shape, attrs={"axis": where})
+    if len({value.dtype for value in values}) > 1:
+        raise build.unknown(f"cat of the types {[v.dtype for v in values]}")
+    return build.node("concat", values, shape, attrs={"axis": where}, any_type=True)
 
 
 @lowers_method("contiguous", "detach")
