@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edgenas.compile.artifact import Array, TensorSpec
 from edgenas.compile.graph import Graph
+from edgenas.compile.quantization import Quantized
 from edgenas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 Writer = Callable[[Graph, str], bytes]
 Runner = Callable[[bytes, Mapping[str, Array], Sequence[str]], list[Array]]
 Exporter = Callable[["nn.Module", Sequence[TensorSpec], Sequence[str]], bytes]
+
+
+class HostSession(Protocol):
+    """An artifact that is loaded on this computer."""
+
+    def run(self, feed: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """One inference: inputs by name to the outputs named."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,10 @@ class Format:
         export: The general way for modules that the layer graph cannot express, if there is one.
         arrange: Rewrites the folded graph before it is written, where the format keeps tensors in another order than
             torch; inputs and outputs of the artifact are those of the rewritten graph.
+        write_quantized: The same as ``write`` for a graph that computes in whole numbers, where the format can.
+        primitive: Activations that are decomposed before they are quantized, since the format's runtimes have no good
+            kernels of whole numbers for them.
+        open: Loads an artifact once for many runs on this computer.
     """
 
     name: str
@@ -50,6 +62,9 @@ class Format:
     run: Runner
     export: Exporter | None = None
     arrange: Callable[[Graph], Graph] | None = None
+    write_quantized: Callable[[Quantized], bytes] | None = None
+    primitive: tuple[str, ...] = ("hardsigmoid",)
+    open: Callable[[bytes], HostSession] | None = None
 
 
 _FORMATS: dict[str, Format] = {}

@@ -30,14 +30,31 @@ def run_tflite(data: bytes, feed: Mapping[str, Array], outputs: Sequence[str]) -
     Raises:
         CompileError: The interpreter refuses the model or fails on it.
     """
-    interpreter = _allocated(data)
-    try:
-        run = interpreter.get_signature_runner()
-        found = run(**dict(feed))
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise CompileError(f"TFLite on this computer refuses the artifact: {lines[0]}") from error
-    return [np.array(found[name]) for name in outputs]
+    return TFLiteSession(data).run(feed, outputs)
+
+
+class TFLiteSession:
+    """A TFLite model that runs on this computer.
+
+    Raises:
+        CompileError: The interpreter refuses the model.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._run = _allocated(data).get_signature_runner()
+
+    def run(self, feed: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """One inference.
+
+        Raises:
+            CompileError: The interpreter fails on it.
+        """
+        try:
+            found = self._run(**dict(feed))
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise CompileError(f"TFLite on this computer refuses the artifact: {lines[0]}") from error
+        return [np.array(found[name]) for name in outputs]
 
 
 def _allocated(data: bytes) -> Any:

@@ -14,11 +14,15 @@ import numpy as np
 from edgenas import __version__
 from edgenas.compile import Artifact, compile_module
 from edgenas.compile.artifact import Array
+from edgenas.compile.host import host_runner
 from edgenas.data import Dataset, load_dataset
 from edgenas.errors import CheckpointError, DataError
 from edgenas.evaluate import AccuracyEvaluator
 from edgenas.supernets import SuperNetwork, checkpoint
 from edgenas.supernets.calibration import top1_percent
+
+#: As many show the ranges of activations; more change them little.
+CALIBRATION_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -75,19 +79,38 @@ class Subject:
         """Top-1 accuracy of a sub-network on a split, in percent."""
         return top1_percent(module, self._evaluator.batches(split, self._evaluator.resolution(module.config)))
 
+    def artifact_accuracy(self, artifact: Artifact, config: Mapping[str, Any], split: str = "valid") -> float:
+        """Top-1 accuracy of an artifact itself on a split, in percent, computed by its runtime on this computer.
+
+        Raises:
+            CompileError: The runtime fails on it.
+        """
+        run = host_runner(artifact)
+        correct = total = 0
+        for images, labels in self._evaluator.batches(split, self._evaluator.resolution(config)):
+            for image, label in zip(images, labels, strict=True):
+                scores = run([artifact.inputs[0].arrange(image[None].numpy())])[0]
+                correct += int(scores.argmax()) == int(label)
+                total += 1
+        return 100.0 * correct / total
+
     def held_back(self, config: Mapping[str, Any]) -> tuple[Array, Array]:
         """The images that neither training nor search saw, as the configuration wants them, and their labels."""
         resolution = self._evaluator.resolution(config)
         batches = list(self.dataset.batches("test", resolution, 256))
         return np.concatenate([x.numpy() for x, _ in batches]), np.concatenate([y.numpy() for _, y in batches])
 
-    def compile(self, config: Mapping[str, Any], module: Any, folder: Path) -> Artifact:
-        """The checked artifact of a sub-network.
+    def compile(
+        self, config: Mapping[str, Any], module: Any, folder: Path, format: str = "onnx", precision: str = "fp32"
+    ) -> Artifact:
+        """The checked artifact of a sub-network; ``int8`` is calibrated on images of the training split.
 
         Raises:
             CompileError, OutputMismatch: It has none.
+            UsageError: There is no such format or precision.
         """
-        metadata = {
+        samples = self._calibration(config) if precision == "int8" else []
+        metadata: dict[str, Any] = {
             "edgenas": __version__,
             "supernet": self.name,
             "checkpoint_sha256": self.sha256,
@@ -95,7 +118,17 @@ class Subject:
             "config": self.net.space.canonical(config),
             "data": self.data,
         }
-        return compile_module(module, [self.net.input_spec(config)], folder, metadata=metadata)
+        if samples:
+            metadata["calibration"] = {"data": self.dataset.fingerprint, "images": len(samples)}
+        return compile_module(
+            module, [self.net.input_spec(config)], folder, format=format, precision=precision, metadata=metadata,
+            calibration=samples,
+        )  # fmt: skip
+
+    def _calibration(self, config: Mapping[str, Any]) -> list[list[Array]]:
+        resolution = self._evaluator.resolution(config)
+        batches = self.dataset.batches("train", resolution, CALIBRATION_IMAGES, CALIBRATION_IMAGES)
+        return [[image[None].numpy()] for images, _ in batches for image in images]
 
     def provenance(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Where a release comes from and how its input is made."""
