@@ -23,21 +23,28 @@ class TensorSpec:
         dtype: NumPy name, for example ``float32``.
         shape: All dimensions fixed; the batch is the first.
         layout: ``NHWC`` for images whose channels come last; empty for torch's order.
+        below: Whole numbers (tokens) that are made up for checks and measurements are smaller than this.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     layout: str = ""
+    below: int = 10
 
     def to_dict(self) -> dict[str, Any]:
-        described = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-        return {**described, "layout": self.layout} if self.layout else described
+        described: dict[str, Any] = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        if self.layout:
+            described["layout"] = self.layout
+        if self.below != TensorSpec.below:
+            described["below"] = self.below
+        return described
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TensorSpec:
         shape = tuple(int(n) for n in data["shape"])
-        return cls(str(data["name"]), str(data["dtype"]), shape, str(data.get("layout", "")))
+        layout, below = str(data.get("layout", "")), int(data.get("below", cls.below))
+        return cls(str(data["name"]), str(data["dtype"]), shape, layout, below)
 
     def arrange(self, array: Array) -> Array:
         """An array in torch's order (images as NCHW) in the order that this input or output has."""
@@ -48,14 +55,14 @@ class TensorSpec:
         if self.layout != "NHWC":
             return self
         batch, height, width, channels = self.shape
-        return TensorSpec(self.name, self.dtype, (batch, channels, height, width))
+        return TensorSpec(self.name, self.dtype, (batch, channels, height, width), below=self.below)
 
     def random(self, seed: int = 0) -> Array:
-        """A standard-normal array of this shape (integers from 0 to 9 for an integer type)."""
+        """A standard-normal array of this shape (whole numbers from 0 to ``below`` for such a type)."""
         rng = np.random.default_rng(seed)
         dtype = np.dtype(self.dtype)
         if dtype.kind in "iu":
-            return rng.integers(0, 10, self.shape).astype(dtype)
+            return rng.integers(0, self.below, self.shape).astype(dtype)
         return rng.standard_normal(self.shape).astype(dtype)
 
 

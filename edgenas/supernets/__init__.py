@@ -1,5 +1,6 @@
 """Super-networks in torch: one set of weights, many sub-networks."""
 
+from edgenas.supernets import bert, vit  # noqa: F401  (they register themselves)
 from edgenas.supernets.base import LabelledImages, SuperNetwork
 from edgenas.supernets.mobilenet_options import MobileNetV3Options
 from edgenas.supernets.mobilenet_v3 import MobileNetV3, MobileNetV3SubNetwork

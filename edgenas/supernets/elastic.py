@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgenas.spaces import SearchSpace, Value
 from edgenas.supernets.layers import Weights
 from edgenas.supernets.state_dicts import fit
+
+#: Plain modules that are kept for configurations that come again, such as the largest in every training step.
+KEPT = 8
 
 
 class ElasticNetwork(nn.Module):
@@ -32,6 +36,8 @@ class ElasticNetwork(nn.Module):
         self.name = name
         self.options: dict[str, Any] = dict(options)
         self._space = space
+        # Shapes without weights, of the configurations computed last; not a submodule of this one.
+        self._kept: OrderedDict[str, nn.Module] = OrderedDict()
 
     @property
     def space(self) -> SearchSpace:
@@ -55,6 +61,24 @@ class ElasticNetwork(nn.Module):
             SpaceError: The configuration lies outside the space.
         """
         return functools.partial(self, config=self._space.canonical(config))
+
+    def in_place(self, config: Mapping[str, Any] | None, *inputs: Tensor) -> Any:
+        """What a configuration (the largest where none is given) computes, with slices of the shared weights.
+
+        The plain module of the configuration runs with the slices in place of its own weights, so that gradients reach
+        the shared ones. For networks that have no elastic layers of their own.
+        """
+        canonical = self._space.canonical(self._space.extremes()[1] if config is None else config)
+        key = self._space.key(canonical)
+        module = self._kept.pop(key, None)
+        if module is None:
+            with torch.device("meta"):
+                module = self._plain(canonical)
+        self._kept[key] = module
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        module.train(self.training)
+        return torch.func.functional_call(module, dict(self._weights(canonical)), inputs)
 
     def extract(self, config: Mapping[str, Any]) -> Any:
         """A plain copy of one configuration's sub-network, in evaluation mode; see :class:`SuperNetwork`.

@@ -5,7 +5,6 @@ Source: HAT: Hardware-Aware Transformers, https://arxiv.org/abs/2005.14187.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +23,6 @@ from edgenas.supernets.transformer_space import LAYERS, TransformerSizes, transf
 VOCABULARY = 32768
 #: Longest sentence, tokens.
 MAX_TOKENS = 1024
-KEPT = 8
 # Added to a score it leaves no weight; a true minus infinity would give NaN where everything is masked.
 _BLOCKED = -1e9
 
@@ -104,7 +102,6 @@ class HATTransformer(ElasticNetwork):
         super().__init__("hat_transformer", {"vocab": vocab, "max_tokens": max_tokens}, transformer_space(sizes))
         self.sizes = sizes
         self._max_tokens = max_tokens
-        self._modules_kept: OrderedDict[str, nn.Module] = OrderedDict()
         largest = self.space.extremes()[1]
         # A whole sub-network of the largest sizes gives the official parts their shapes.
         with torch.device("meta"):
@@ -125,9 +122,9 @@ class HATTransformer(ElasticNetwork):
         """Inputs for one sentence pair of ``sizes.tokens`` tokens each."""
         tokens = self.sizes.tokens
         return (
-            TensorSpec("src", "int64", (1, tokens)),
-            TensorSpec("src_lengths", "int64", (1,)),
-            TensorSpec("prev_output_tokens", "int64", (1, tokens)),
+            TensorSpec("src", "int64", (1, tokens), below=self._vocabularies[0]),
+            TensorSpec("src_lengths", "int64", (1,), below=tokens),
+            TensorSpec("prev_output_tokens", "int64", (1, tokens), below=self._vocabularies[1]),
         )
 
     def input_spec(self, config: Mapping[str, Any]) -> TensorSpec:
@@ -156,33 +153,24 @@ class HATTransformer(ElasticNetwork):
             for side, module in kept.items():
                 self.get_submodule(side).embed_tokens = module
             raise
-        self._modules_kept.clear()
+        self._kept.clear()
         return result
 
     def forward(
         self, src: Tensor, src_lengths: Tensor, prev_output_tokens: Tensor, config: Mapping[str, Any] | None = None
     ) -> Tensor:
         """Logits of a configuration (the largest where none is given), computed in place."""
-        canonical = self.space.canonical(self.space.extremes()[1] if config is None else config)
-        key = self.space.key(canonical)
-        module = self._modules_kept.pop(key, None)
-        if module is None:
-            with torch.device("meta"):
-                module = self._plain(canonical)
-        self._modules_kept[key] = module
-        while len(self._modules_kept) > KEPT:
-            self._modules_kept.popitem(last=False)
-        module.train(self.training)
-        weights = dict(self._weights(canonical))
-        logits: Tensor = torch.func.functional_call(module, weights, (src, src_lengths, prev_output_tokens))
+        logits: Tensor = self.in_place(config, src, src_lengths, prev_output_tokens)
         return logits
 
     def _plain(self, canonical: Mapping[str, Value]) -> nn.Module:
-        vocabularies = tuple(
-            len(self.get_submodule(side).get_submodule("embed_tokens").get_parameter("weight"))
-            for side in ("encoder", "decoder")
-        )
-        return TransformerSubNetwork(self.sizes, canonical, (vocabularies[0], vocabularies[1]), self._max_tokens)
+        return TransformerSubNetwork(self.sizes, canonical, self._vocabularies, self._max_tokens)
+
+    @property
+    def _vocabularies(self) -> tuple[int, int]:
+        tables = (self.get_parameter(f"{side}.embed_tokens.weight") for side in ("encoder", "decoder"))
+        source, target = (len(table) for table in tables)
+        return source, target
 
     def _weights(self, canonical: Mapping[str, Value]) -> Weights:
         dims = {side: int(canonical[f"{side}_embed_dim"]) for side in ("encoder", "decoder")}
