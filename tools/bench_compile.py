@@ -1,15 +1,17 @@
-"""Times the direct way to ONNX against torch's exporter, on sub-networks of an OFA-sized MobileNetV3.
+"""Times the direct ways to ONNX and TFLite against torch's exporter and litert-torch, on sub-networks of OFA's size.
 
     python tools/bench_compile.py [--candidates 8] [--seed 0] [--supernet NAME]
 
-Prints milliseconds for one candidate, the median over random configurations, as CPU time (all threads of this process)
-and as wall time, and the largest difference of onnxruntime's output from torch's, relative to the largest output. Each
-way compiles one candidate before the clock starts, since the first call of anything in torch costs extra.
+litert-torch is timed where it is installed. Prints milliseconds for one candidate, the median over random
+configurations, as CPU time (all threads of this process) and as wall time, and the largest difference of onnxruntime's
+output from torch's, relative to the largest output. Each way compiles one candidate before the clock starts, since the
+first call of anything in torch costs extra.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -53,29 +55,42 @@ class Clock:
 
 
 DIRECT = ["trace", "fold", "write"]
-ROWS = [
-    "extract",
-    *DIRECT,
-    "direct: trace + fold + write",
-    "exporter: torch.onnx.export",
-    "check",
-    "whole: compile_module",
-]
+TFLITE = ["trace", "fold", "write TFLite"]
+ONNX_ROW, TFLITE_ROW, EXPORTER_ROW = "ONNX: extract to bytes", "TFLite: extract to bytes", "torch.onnx.export"
+LITERT_ROW = "litert-torch"
+ROWS = ["extract", *DIRECT, TFLITE[-1], ONNX_ROW, TFLITE_ROW, EXPORTER_ROW, LITERT_ROW, "check", "compile_module"]
 
 
-def one_candidate(net: Any, config: Any, folder: Path, clock: Clock) -> tuple[float, float, Artifact]:
-    """Compile one configuration both ways; their largest differences from torch, and the artifact."""
+def litert_torch() -> Any:
+    """The general exporter to TFLite, which is several gigabytes and so seldom there; ``None`` where it is not."""
+    try:
+        return importlib.import_module("litert_torch")
+    except ImportError:
+        return None
+
+
+def one_candidate(net: Any, config: Any, folder: Path, clock: Clock, other: Any) -> tuple[float, float, Artifact]:
+    """Compile one configuration each way; the direct way's and the exporter's largest differences, and the artifact."""
     module = clock.time("extract", lambda: net.extract(config))
     inputs: list[TensorSpec] = [net.input_spec(config)]
     form = format_named("onnx")
     graph = clock.time("trace", lambda: trace(module, inputs))
     folded = clock.time("fold", lambda: fold(graph))
     direct = clock.time("write", lambda: form.write(folded, "fp32"))
+    tflite = format_named("tflite")
+    arrange = tflite.arrange
+    if arrange is None:
+        raise SystemExit("TFLite keeps images last.")
+    small = clock.time("write TFLite", lambda: tflite.write(arrange(folded), "fp32"))
+    tflite.validate(small)
     names = [spec.name for spec in graph.outputs]
     export = form.export
     if export is None:
         raise SystemExit("The format has no exporter to compare with.")
-    exported = clock.time("exporter: torch.onnx.export", lambda: export(module, inputs, names))
+    exported = clock.time(EXPORTER_ROW, lambda: export(module, inputs, names))
+    if other is not None:
+        example = tuple(torch.from_numpy(spec.random()) for spec in inputs)
+        clock.time(LITERT_ROW, lambda: other.convert(module, example))
     arrays = [spec.random() for spec in inputs]
     feed = {spec.name: array for spec, array in zip(inputs, arrays, strict=True)}
 
@@ -85,7 +100,7 @@ def one_candidate(net: Any, config: Any, folder: Path, clock: Clock) -> tuple[fl
         return compare(form.run(data, feed, names), expected, names, tolerance=float("inf"))
 
     worst = clock.time("check", lambda: difference(direct))
-    artifact = clock.time("whole: compile_module", lambda: compile_module(module, inputs, folder))
+    artifact = clock.time("compile_module", lambda: compile_module(module, inputs, folder))
     return worst, difference(exported), artifact
 
 
@@ -104,12 +119,14 @@ def main() -> int:
     clock = Clock()
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        one_candidate(net, configs[0], Path(folder), Clock())
+        other = litert_torch()
+        one_candidate(net, configs[0], Path(folder), Clock(), other)
         for config in configs[1:]:
-            results.append(one_candidate(net, config, Path(folder), clock))
-    clock.sum_of("direct: trace + fold + write", DIRECT)
-    cpu_ms = {row: statistics.median(clock.cpu_ms[row]) for row in ROWS}
-    wall_ms = {row: statistics.median(clock.wall_ms[row]) for row in ROWS}
+            results.append(one_candidate(net, config, Path(folder), clock, other))
+    clock.sum_of(ONNX_ROW, ["extract", *DIRECT])
+    clock.sum_of(TFLITE_ROW, ["extract", *TFLITE])
+    cpu_ms = {row: statistics.median(clock.cpu_ms[row]) for row in ROWS if row in clock.cpu_ms}
+    wall_ms = {row: statistics.median(clock.wall_ms[row]) for row in ROWS if row in clock.wall_ms}
     artifacts = [artifact for *_, artifact in results]
     summary = {
         "supernet": options.supernet,
@@ -128,11 +145,15 @@ def main() -> int:
     low, high = summary["megabytes"]
     print(f"{options.supernet}: {options.candidates} random sub-networks of {low:.1f} to {high:.1f} MB, 1 thread")
     print(f"\n{'ms per candidate (median)':34} {'CPU':>8} {'wall':>8}")
+    parts = ("extract", *DIRECT, TFLITE[-1])
     for row in ROWS:
-        print(f"{'  ' + row if row in DIRECT else row:34} {cpu_ms[row]:8.1f} {wall_ms[row]:8.1f}")
-    ratio = cpu_ms[ROWS[5]] / cpu_ms[ROWS[4]]
+        if row in cpu_ms:
+            print(f"{'  ' + row if row in parts else row:34} {cpu_ms[row]:8.1f} {wall_ms[row]:8.1f}")
+        else:
+            print(f"{row:34} {'not installed':>17}")
+    ratio = cpu_ms[EXPORTER_ROW] / cpu_ms[ONNX_ROW]
     print(
-        f"\nThe direct way takes {ratio:.0f} times less CPU time than the exporter; "
+        f"\nThe direct way to ONNX takes {ratio:.0f} times less CPU time than torch's exporter; "
         f"compile_module used the route {', '.join(sorted({a.route for a in artifacts}))}."
     )
     print(
