@@ -4,13 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test boards nightly lint clean
 
 demo: $(READY)
 	$(BIN)/edgenas demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Three emulated arm64 boards: Debian packages from the net, root, about six minutes.
+boards: $(READY)
+	EDGENAS_ARM64=1 $(BIN)/python -m pytest tests/arm64 $(ARGS)
+
+# The fuzzers and the fault loops go a hundred times deeper; about an hour.
+nightly: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	EDGENAS_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/faults $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

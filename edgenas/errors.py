@@ -184,6 +184,18 @@ class CandidateRejected(CandidateError):
     """The runtime on the board refused to load the artifact."""
 
 
+class ResultUnread(CandidateError):
+    """A program that measures by itself ended well, but told no time where its declaration looks for one."""
+
+    default_hint = "Compare the pattern in the runtime's declaration with what the program printed."
+
+
+class CandidateBarred(CandidateError):
+    """Boards went down while they measured this candidate; it is given to no board any more."""
+
+    default_hint = "Measure it by hand on a board that may go down: `edgenas measure`."
+
+
 class EvaluationFailed(CandidateError):
     """The user's evaluation gave no usable value for a configuration."""
 
@@ -203,6 +215,16 @@ class AgentFailed(DeviceError):
     """The agent on the board ended or answered out of turn."""
 
 
+class BoardRebooted(DeviceError):
+    """The board restarted in the middle of a measurement, which does not count."""
+
+
+class BoardQuarantined(DeviceError):
+    """No board is left that may do this work: each was set aside for the reason in the message."""
+
+    default_hint = "Mend the board (`edgenas doctor TARGET`), then go on with `edgenas search resume STUDY`."
+
+
 class PythonTooOld(DeviceError):
     """The board has no Python from 3.8 up."""
 
@@ -213,6 +235,19 @@ class RuntimeMissing(DeviceError):
     """The runtime that an artifact needs is not installed on the board."""
 
     default_hint = "Run `edgenas doctor TARGET` for the command that installs it."
+
+
+class NotPrepared(DeviceError):
+    """A setting that was asked for could not be had on the board; nothing of it was left changed."""
+
+    default_hint = "Give that user the right on the board, or measure without --prepare."
+
+
+class Unmeasurable(DeviceError):
+    """However often it was tried, a board did not time a candidate well enough; what was measured is kept."""
+
+    exit_code = 1
+    default_hint = "Look for what disturbs the board with `edgenas doctor TARGET`, or use `--protocol rigorous`."
 
 
 class DeviceDiskFull(DeviceError):
@@ -226,6 +261,12 @@ class VerificationFailed(DeviceError):
 
     exit_code = 1
     default_hint = "The release that was active before still is; see `edgenas releases TARGET`."
+
+
+class PowerFailed(DeviceError):
+    """The user's command that switches a board's power failed or did not end."""
+
+    default_hint = "Try the command by hand; `edgenas target show TARGET` names it."
 
 
 class LinkError(EdgenasError):

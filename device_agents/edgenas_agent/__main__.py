@@ -16,9 +16,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs the agent; the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["--worker"]:  # by itself only, and before what a worker has no use for is imported
+        if arguments[1] == "zygote":
+            from .zygote import main as fork_workers
+
+            fork_workers(int(arguments[2]), int(arguments[3]), arguments[4], arguments[5:])
         from .worker import main as work
 
         work(int(arguments[1]), int(arguments[2]), arguments[3:])
+    if arguments[:1] == ["--guardian"]:
+        from .preparation import guard
+
+        return guard(arguments[1:])
     from .serve import IDLE_S, agent_sha256, serve
 
     parser = argparse.ArgumentParser(prog="edgenas-agent", description=__doc__)

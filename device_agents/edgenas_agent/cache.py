@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import BinaryIO, List, Optional, Tuple, Union
+from typing import BinaryIO, Dict, List, Optional, Tuple, Union
 
 from .folders import Folders, disk_full_refused, sync_folder
 from .refusal import Refusal
@@ -26,6 +26,8 @@ class Cache:
     def __init__(self, folders: Folders, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
         self._folders = folders
         self._max_total_bytes = max_total_bytes
+        # What this agent has itself just written: reading it back would only read the memory it was written from.
+        self._fresh: Dict[str, Tuple[int, ...]] = {}
 
     def missing(self, hashes: List[str]) -> List[str]:
         """Those that are not here. Asking counts as use."""
@@ -44,7 +46,7 @@ class Cache:
         path = self._find(sha256)
         if path is None:
             raise Refusal("missing_artifact", f"artifact {sha256} is not on this board", {"sha256": sha256})
-        if digest_of(path) != sha256:
+        if self._fresh.pop(path.name, None) != _identity(path) and digest_of(path) != sha256:
             path.unlink()
             raise Refusal("missing_artifact", f"artifact {sha256} was damaged on this board", {"sha256": sha256})
         os.utime(str(path))
@@ -64,10 +66,13 @@ class Cache:
         self._make_room(size)
         return Upload(self, self._folders.temporary_name("upload"), sha256, suffix, size)
 
-    def commit(self, staged: Path, name: str) -> None:
-        """Moves a received file to its place and evicts what has become too much."""
-        os.replace(str(staged), str(self._folders.cache / name))
-        sync_folder(self._folders.cache)
+    def commit(self, staged: Path, name: str, durable: bool = True) -> None:
+        """Moves a received file, whose hash was checked, to its place and evicts what has become too much."""
+        place = self._folders.cache / name
+        os.replace(str(staged), str(place))
+        if durable:
+            sync_folder(self._folders.cache)
+        self._fresh[name] = _identity(place)
         files = self._files()
         total = sum(size for _, size, _ in files)
         for _, size, path in files:
@@ -115,6 +120,11 @@ class Cache:
         return shutil.disk_usage(str(self._folders.root)).free
 
 
+def _identity(path: Path) -> Tuple[int, ...]:
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
 class Upload:
     """An artifact on its way in; nothing of it is seen until all of it is here and has the right hash."""
 
@@ -140,8 +150,11 @@ class Upload:
         with disk_full_refused():
             self._stream.write(data)
 
-    def finish(self) -> None:
+    def finish(self, durable: bool = True) -> None:
         """Checks the hash, makes the file durable and gives it its name.
+
+        Args:
+            durable: ``False`` spares the wait for the disk.
 
         Raises:
             Refusal: ``digest_mismatch`` or ``disk_full``.
@@ -151,8 +164,9 @@ class Upload:
             raise Refusal("digest_mismatch", f"artifact {self._sha256} did not arrive whole: {said}")
         with disk_full_refused():
             self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._cache.commit(self._folder / "part", self._sha256 + self._suffix)
+            if durable:
+                os.fsync(self._stream.fileno())
+            self._cache.commit(self._folder / "part", self._sha256 + self._suffix, durable)
         self.close()
 
     def close(self) -> None:

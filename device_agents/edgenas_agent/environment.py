@@ -22,8 +22,10 @@ from typing import Any, Callable, Dict, List, Sequence
 from .cache import RESERVE_BYTES, check_hash, digest_of
 from .folders import Folders, disk_full_refused, locked, read_json, sync_folder
 from .packages import Receiver, describe, has_pip, installed, make_skeleton, size_of, unpack, unpacked_size
+from .preparation import restore
 from .programs import Report, errors, run, signal_name
 from .refusal import Refusal
+from .system import System
 
 MANIFEST = "edgenas.json"
 #: Importing a runtime for the first time, from a memory card.
@@ -163,6 +165,8 @@ class Environment:
     def remove(self, releases: bool) -> Dict[str, Any]:
         """Takes away what edgenas made below ROOT, and ROOT itself where nothing else is left in it.
 
+        Settings of the board that an agent changed and could not put back any more are put back before.
+
         Args:
             releases: Also what was deployed.
 
@@ -175,6 +179,7 @@ class Environment:
         agents = self._running_agents()
         if agents:
             raise Refusal("busy", f"{len(agents)} agent(s) serve other hosts at the moment")
+        restore(self.root, System(), None)
         freed = 0
         for name in [*OWN, "releases"] if releases or not self._has_releases() else OWN:
             path = self.root / name
@@ -185,6 +190,9 @@ class Environment:
             if path.name.startswith(".") and path.is_file():
                 with contextlib.suppress(OSError):
                     path.unlink()
+        if not (self.root / "prepared.json").exists():  # else a later agent may still put back what it tells
+            with contextlib.suppress(OSError):
+                (self.root / "prepared.lock").unlink()
         left = sorted(path.name for path in self.root.iterdir())
         if not left:
             with contextlib.suppress(OSError):

@@ -172,9 +172,7 @@ def unpack_tensors(specs: Sequence[Any], body: bytes) -> List[Tensor]:
     start = 0
     for spec in specs:
         name, dtype, shape = _parse_spec(spec)
-        size = ITEM_BYTES[dtype]
-        for dimension in shape:
-            size *= dimension
+        size = tensor_bytes(spec)
         if start + size > len(body):
             raise FrameError(f"tensor {name!r} needs {size} bytes, but {len(body) - start} are left")
         tensors.append((name, dtype, shape, body[start : start + size]))
@@ -182,6 +180,19 @@ def unpack_tensors(specs: Sequence[Any], body: bytes) -> List[Tensor]:
     if start != len(body):
         raise FrameError(f"{len(body) - start} bytes are left over after the last tensor")
     return tensors
+
+
+def tensor_bytes(spec: Any) -> int:
+    """How many bytes the tensor of a spec takes.
+
+    Raises:
+        FrameError: The spec is malformed.
+    """
+    _, dtype, shape = _parse_spec(spec)
+    size = ITEM_BYTES[dtype]
+    for dimension in shape:
+        size *= dimension
+    return size
 
 
 def _parse_spec(spec: Any) -> Tuple[str, str, Tuple[int, ...]]:

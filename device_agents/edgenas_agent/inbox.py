@@ -16,7 +16,8 @@ from .frames import FrameError, read_frame
 from .refusal import Refusal
 
 MAX_WAITING = 64
-MAX_WAITING_BYTES = 32 * 1024 * 1024
+#: What comes while a job runs waits here, so it is part of the agent's memory.
+MAX_WAITING_BYTES = 4 * 1024 * 1024
 READ_BYTES = 256 * 1024
 #: A host that takes nothing more cannot hold a closing agent longer than this.
 CLOSE_S = 5
@@ -124,7 +125,7 @@ class Inbox:
             while self._full(request) and not self.closed:
                 if self.busy:
                     # While a job runs this thread must go on reading, or it would miss the cancel.
-                    refusal = Refusal("bad_request", f"more than {MAX_WAITING} requests wait")
+                    refusal = Refusal("bad_request", f"more than {MAX_WAITING} requests or {MAX_WAITING_BYTES} bytes wait")
                     self._answer(request.header.get("id"), {}, refusal)
                     return
                 self._space.wait(0.2)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import board, conditions, filling, runtimes
 from .cache import Cache, Upload, check_hash
@@ -15,9 +16,9 @@ from .hold import Hold
 from .inbox import Inbox, Request
 from .jobs import Jobs
 from .leases import Leases
+from .preparation import Preparation
 from .refusal import Refusal
 from .releases import Releases
-from .timing import Protocol
 
 Answer = Tuple[Dict[str, Any], bytes]
 #: ``None`` is for pieces of an upload, which are answered only at their end.
@@ -27,8 +28,9 @@ OPERATIONS: Dict[str, Operation] = {}
 MAX_CHUNK = 1024 * 1024
 PROBE_S = 120.0
 MAX_DEADLINE_S = 86400.0
+MAX_COMMANDS = 20
 #: What only the holder of the board may do; the rest of the operations disturbs no measurement.
-HOLDERS = ("measure", "infer", "stage")
+HOLDERS = ("measure", "profile", "infer", "stage")
 #: The same, where it takes but a moment.
 HOLDERS_BRIEFLY = ("activate", "rollback", "drop", "clean")
 
@@ -60,6 +62,8 @@ class Desk:
         runtime_modules: Sequence[str],
         report: Callable[[Any, str, int, float], None],
     ) -> None:
+        self.folders = folders
+        self.preparation = Preparation(folders)
         self.cache = Cache(folders)
         self.releases = Releases(folders, self.cache)
         self.board = board.read()
@@ -88,8 +92,15 @@ class Desk:
                 return OPERATIONS[name](self, request)
         return OPERATIONS[name](self, request)
 
-    def run(self, request: Request, job: Dict[str, Any], deadline_s: float, artifact: Optional[Path] = None) -> Answer:
-        """Lets a worker do a job on behalf of a request."""
+    def run(
+        self,
+        request: Request,
+        job: Dict[str, Any],
+        deadline_s: float,
+        artifact: Optional[Path] = None,
+        around: Optional[ContextManager[None]] = None,
+    ) -> Answer:
+        """Lets a worker do a job on behalf of a request; ``around`` is entered when it is this job's turn."""
         if self.stopped(request):
             raise Refusal("cancelled", "the host cancelled this request")
         self._inbox.busy = True
@@ -101,7 +112,7 @@ class Desk:
             self._report(request.header["id"], phase, samples, elapsed_s)
 
         try:
-            with self.hold.turn(job["op"], stopped, lambda: report("waiting", 0, 0.0)) as work:
+            with self.hold.turn(job["op"], stopped, lambda: report("waiting", 0, 0.0)) as work, around or nullcontext():
                 return self._jobs.run(job, request.body, deadline_s, report, stopped, artifact, [work])
         finally:
             self._inbox.busy = False
@@ -120,9 +131,12 @@ class Desk:
 def probe(desk: Desk, request: Request) -> Answer:
     found: List[Dict[str, Any]] = []
     missing: Dict[str, str] = {}
-    for name in runtimes.names():
+    commands = _field(request, "commands", list, [])[:MAX_COMMANDS]
+    declared = {runtimes.find("", "", each)[0]: each for each in commands}
+    for name in dict.fromkeys([*runtimes.names(), *declared]):
         try:
-            result, _ = desk.run(request, {"op": "probe", "runtime": name}, PROBE_S)
+            job = {"op": "probe", "runtime": name, "declared": declared.get(name)}
+            result, _ = desk.run(request, job, PROBE_S)
             found.append({"name": name, **result})
         except Refusal as refusal:
             if refusal.kind in ("cancelled", "busy", "lease_lost"):
@@ -170,28 +184,21 @@ def put(desk: Desk, request: Request) -> Optional[Answer]:
 @operation("fill")
 def fill(desk: Desk, request: Request) -> Answer:
     sha256, size = check_hash(request.header.get("sha256")), _field(request, "size", int)
+    if not desk.cache.missing([sha256]):
+        return {"sha256": sha256}, b""
     upload = desk.cache.upload(sha256, _field(request, "suffix", str), size)
     try:
         for piece in filling.fill(request.body, size):
             if desk.stopped(request):
                 raise Refusal("cancelled", "the host cancelled this request")
             upload.write(piece)
-        upload.finish()
+        # What a power cut leaves of it is noticed at its next use, and filled in again.
+        upload.finish(durable=False)
     except filling.RecipeError as error:
         raise Refusal("bad_request", f"artifact {sha256} cannot be filled: {error}") from error
     finally:
         upload.close()
     return {"sha256": sha256}, b""
-
-
-@operation("measure")
-def measure(desk: Desk, request: Request) -> Answer:
-    job, deadline_s, artifact = _job(desk, request)
-    job["protocol"] = Protocol.from_dict(_field(request, "protocol", dict))._asdict()
-    job["provider"] = _field(request, "provider", str, "")
-    job["family"] = _field(request, "family", dict, {})
-    result, body = desk.run(request, job, deadline_s, artifact)
-    return {"measurement": {**result, "board": desk.board}}, body
 
 
 @operation("infer")
@@ -253,7 +260,8 @@ def _job(desk: Desk, request: Request) -> Tuple[Dict[str, Any], float, Path]:
     if not (math.isfinite(deadline_s) and 0 < deadline_s <= MAX_DEADLINE_S):
         raise Refusal("bad_request", f"deadline_s must be above 0 and at most {MAX_DEADLINE_S:g}")
     suffix = _field(request, "suffix", str)
-    name, runtime = runtimes.find(_field(request, "runtime", str, ""), suffix)
+    declared = _field(request, "declared", dict, None)
+    name, runtime = runtimes.find(_field(request, "runtime", str, ""), suffix, declared)
     if suffix not in runtime.suffixes:
         raise Refusal("bad_request", f"{name} loads {', '.join(runtime.suffixes)}, not {suffix[:20]!r}")
     inputs = _field(request, "inputs", list)
@@ -262,7 +270,8 @@ def _job(desk: Desk, request: Request) -> Tuple[Dict[str, Any], float, Path]:
     except FrameError as error:
         raise Refusal("input_mismatch", f"inputs: {error}") from error
     artifact = desk.cache.checked(check_hash(request.header.get("artifact")))
-    return {"op": request.header["op"], "runtime": name, "suffix": suffix, "inputs": inputs}, deadline_s, artifact
+    job = {"op": request.header["op"], "runtime": name, "declared": declared, "suffix": suffix, "inputs": inputs}
+    return job, deadline_s, artifact
 
 
 _REQUIRED: Any = object()

@@ -91,7 +91,10 @@ class Provisioner:
         if header.get("op") == "status":
             return self._environment.status()
         if header.get("op") == "hold":
-            self._token = self._leases.take(header["owner"], header["purpose"], HOLD_S).token
+            reservation = str(header.get("reservation", ""))
+            self._token = self._leases.take(
+                header["owner"], header["purpose"], HOLD_S, reservation=reservation
+            ).token  # fmt: skip
             self._environment.heal()
             return {}
         if not self._token:

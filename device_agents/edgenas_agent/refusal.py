@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping, Optional
 KINDS = (
     "bad_request", "unknown_op", "missing_artifact", "digest_mismatch", "disk_full", "runtime_missing", "load_failed",
     "crashed", "timeout", "out_of_memory", "non_finite", "input_mismatch", "cancelled", "no_release", "internal",
-    "busy", "lease_lost",
+    "busy", "lease_lost", "no_match", "not_prepared",
 )  # fmt: skip
 
 

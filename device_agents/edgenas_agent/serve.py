@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from . import __version__, lease_operations  # noqa: F401  (its operations register themselves)
+from . import __version__, lease_operations, measure_operations, profile_operations  # noqa: F401  (they register)
 from .folders import Folders
 from .frames import PREAMBLE, PROTOCOL_VERSION, FrameError, encode
 from .inbox import Inbox, Request
@@ -62,6 +62,7 @@ def serve(root: Path, runtime_modules: Sequence[str] = (), idle_s: float = IDLE_
         desk.close_upload()
         with contextlib.suppress(OSError):
             desk.hold.release()
+        desk.preparation.close()
         folders.close()
     return EXIT_OK
 

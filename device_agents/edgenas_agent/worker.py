@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
-import gc
-import hashlib
 import importlib
-import math
 import os
 import resource
 import signal
-import struct
 import sys
 import threading
-import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-from . import conditions, runtimes, timing
+from . import measuring, runtimes
 from .frames import MAX_BODY, Tensor, encode, pack_tensors, read_frame, unpack_tensors
+from .loading import Report, check_finite, find_runtime, load, running, values
 from .refusal import Refusal
 
-_CODES = {
-    "float32": "f", "float64": "d", "int8": "b", "uint8": "B", "bool": "B", "int16": "h", "uint16": "H", "int32": "i",
-    "uint32": "I", "int64": "q", "uint64": "Q",
-}  # fmt: skip
-_NO_MEMORY = ("bad_alloc", "failed to allocate memory", "out of memory", "cannot allocate memory")
-
-Report = Callable[[str, int], None]
 Result = Tuple[Dict[str, Any], bytes]
 
 
@@ -39,9 +27,19 @@ def main(results: int, parent: int, runtime_modules: Sequence[str]) -> None:
         parent: Process number of the agent.
         runtime_modules: Modules that register further runtimes.
     """
-    _die_with(parent)
+    prepare(parent, runtime_modules)
+    work(results)
+
+
+def prepare(parent: int, runtime_modules: Sequence[str]) -> None:
+    """What a worker needs before it knows its job."""
+    die_with(parent)
     for module in runtime_modules:
         importlib.import_module(module)
+
+
+def work(results: int) -> None:
+    """Does the one job that comes on standard input; never returns."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
         stream.write("1000")  # where memory runs out, the kernel takes this process, not somebody else's
@@ -71,52 +69,19 @@ def main(results: int, parent: int, runtime_modules: Sequence[str]) -> None:
 
 
 def _probe(job: Mapping[str, Any], body: bytes, report: Report) -> Result:
-    runtime, version = _runtime(job)
+    runtime, version = find_runtime(job)
     return {"version": version, "providers": runtime.providers()}, b""
 
 
-def _measure(job: Mapping[str, Any], body: bytes, report: Report) -> Result:
-    protocol = timing.Protocol.from_dict(job["protocol"])
-    runtime, version = _runtime(job)
-    session, load_ns = _load(runtime, job, protocol.threads, report)
-    tensors = runtimes.match_inputs(unpack_tensors(job["inputs"], body), session.inputs)
-    with _running():
-        prepared = session.prepare(tensors)
-        report("warmup", 0)
-        outputs = session.outputs(session.run(prepared))
-    _check_finite(outputs)
-    specs, data = _pack(outputs)
-    around: Dict[str, Any] = {}
-
-    def read_before() -> None:
-        around["before"] = conditions.read(job["family"])
-        gc.collect()
-        gc.disable()
-
-    with _running():
-        times = timing.measure(lambda: session.run(prepared), protocol, report=report, before_blocks=read_before)
-    around["after"] = conditions.read(job["family"])
-    return {
-        **timing.to_dict(times),
-        "load_ns": load_ns,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "output_sha256": hashlib.sha256(data).hexdigest(),
-        "outputs": specs,
-        "runtime": {"name": job["runtime"], "version": version, "provider": session.provider},
-        "threads": protocol.threads,
-        "conditions": around,
-    }, data  # fmt: skip
-
-
 def _infer(job: Mapping[str, Any], body: bytes, report: Report) -> Result:
-    runtime, version = _runtime(job)
-    session, _ = _load(runtime, job, job["threads"], report)
+    runtime, version = find_runtime(job)
+    session, _ = load(runtime, job, runtimes.Options(job.get("provider", ""), job["threads"]), report)
     steps, batch = split_batches(unpack_tensors(job["inputs"], body), session.inputs)
     collected: List[List[Tensor]] = []
     for number, tensors in enumerate(steps):
-        with _running():
+        with running():
             outputs = session.outputs(session.run(session.prepare(runtimes.match_inputs(tensors, session.inputs))))
-        _check_finite(outputs)
+        check_finite(outputs)
         collected.append(outputs)
         if number == 0 and len(steps) * sum(len(output[3]) for output in outputs) > MAX_BODY:
             raise Refusal("bad_request", f"the outputs take more than {MAX_BODY} bytes; send fewer samples at once")
@@ -133,57 +98,15 @@ def _infer(job: Mapping[str, Any], body: bytes, report: Report) -> Result:
     return result, data
 
 
+def _profile(job: Mapping[str, Any], body: bytes, report: Report) -> Result:
+    from . import profiling
+
+    return profiling.job(job, body, report)
+
+
 _JOBS: Dict[str, Callable[[Mapping[str, Any], bytes, Report], Result]] = {
-    "probe": _probe, "measure": _measure, "infer": _infer,
+    "probe": _probe, "measure": measuring.job, "infer": _infer, "profile": _profile,
 }  # fmt: skip
-
-
-def _runtime(job: Mapping[str, Any]) -> Tuple[runtimes.Runtime, str]:
-    name, runtime = runtimes.find(job["runtime"], "")
-    try:
-        return runtime, runtime.version()
-    except MemoryError:
-        raise
-    except Exception as error:  # a library that is there but does not import is as good as missing
-        raise Refusal("runtime_missing", f"{name} cannot be used: {type(error).__name__}: {error}") from error
-
-
-def _load(
-    runtime: runtimes.Runtime, job: Mapping[str, Any], threads: int, report: Report
-) -> Tuple[runtimes.Session, int]:
-    report("load", 0)
-    start = time.perf_counter_ns()
-    try:
-        session = runtime.load(job["path"], job.get("provider") or "", threads)
-    except (Refusal, MemoryError):
-        raise
-    except Exception as error:
-        if _is_memory(error):
-            raise MemoryError from error
-        raise Refusal("load_failed", f"{job['runtime']} cannot load the artifact: {error}") from error
-    return session, time.perf_counter_ns() - start
-
-
-@contextlib.contextmanager
-def _running() -> Iterator[None]:
-    try:
-        yield
-    except (Refusal, MemoryError):
-        raise
-    except Exception as error:
-        if _is_memory(error):
-            raise MemoryError from error
-        raise Refusal("crashed", f"the inference failed: {error}", {"exception": type(error).__name__}) from error
-
-
-def _is_memory(error: Exception) -> bool:
-    return any(words in str(error).lower() for words in _NO_MEMORY)
-
-
-def _pack(outputs: Sequence[Tensor]) -> Tuple[List[Dict[str, Any]], bytes]:
-    if sum(len(output[3]) for output in outputs) > MAX_BODY:
-        raise Refusal("bad_request", f"the outputs of this artifact take more than {MAX_BODY} bytes")
-    return pack_tensors(outputs)
 
 
 def split_batches(
@@ -232,42 +155,7 @@ def count_correct(scores: Tensor, labels: Sequence[int]) -> int:
     return sum(1 for row, label in zip(rows, labels) if row and max(range(width), key=row.__getitem__) == label)
 
 
-def values(tensor: Tensor) -> Sequence[float]:
-    """A tensor's numbers."""
-    if tensor[1] == "float16":
-        return struct.unpack(f"<{len(tensor[3]) // 2}e", tensor[3])
-    numbers = array.array(_CODES[tensor[1]])
-    numbers.frombytes(tensor[3])
-    return numbers
-
-
-def _check_finite(outputs: Iterable[Tensor]) -> None:
-    for output in outputs:
-        if output[1].startswith("float"):
-            flat = values(output)
-            finite = sum(map(math.isfinite, flat))
-            if finite < len(flat):
-                raise Refusal(
-                    "non_finite",
-                    f"output {output[0]} has {len(flat) - finite} of {len(flat)} values that are not finite",
-                    {"output": output[0], "count": len(flat) - finite},
-                )
-
-
-def peak_memory_bytes() -> int:
-    """Highest resident size of this process."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
-            for line in stream:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Asks the kernel to end this process when the agent ends, even by SIGKILL."""
     with contextlib.suppress(Exception):  # without ctypes or outside Linux the watching thread remains
         import ctypes

@@ -76,16 +76,19 @@ def status(target: str, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(target: str, releases: bool, yes: bool) -> None:
     """Take the agent, its cache and its runtimes off TARGET; releases stay unless --releases is given."""
+    from edgenas.lab import Reservations
     from edgenas.lab.provision import remove as take_away
 
     space = workspace()
     board = space.target(target)
+    reserved = Reservations(space.home).find(target) is not None
     if not yes:
         what = "agent, runtimes and every release" if releases else "agent and runtimes"
         click.confirm(f"Remove {what} from {target}?", abort=True, err=True)
     freed, left = take_away(board, space.home, releases=releases)
     rest = f" Left there: {', '.join(left)}." if left else ""
-    output.note(f"Removed {freed / 1e6:.1f} MB from {target}.{rest}")
+    ended = f" Your reservation of {target} has ended with it." if reserved else ""
+    output.note(f"Removed {freed / 1e6:.1f} MB from {target}.{rest}{ended}")
 
 
 def _show(found: Provision) -> None:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "supernet": ("edgenas.cli.supernet", "List, train and look into super-networks."),
     "compile": ("edgenas.cli.compile", "Turn one configuration into a checked artifact."),
     "measure": ("edgenas.cli.measure", "Measure one artifact on a board."),
+    "profile": ("edgenas.cli.profile", "Measure any model, and say where its time goes."),
     "search": ("edgenas.cli.search", "Run, resume and show studies."),
     "deploy": ("edgenas.cli.deploy", "Put the pick of a study onto a board, verified."),
     "releases": ("edgenas.cli.releases", "List the releases on a board."),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgenas.cli import output
+from edgenas.cli.application import View, view_options
 from edgenas.cli.session import workspace
 from edgenas.cli.waiting import patience, wait_options
 
@@ -16,52 +17,71 @@ from edgenas.cli.waiting import patience, wait_options
 @click.argument("config")
 @click.option("--target", required=True)
 @click.option("--data", default="", help="For calibration.  [default: what it was trained on]")
-@click.option("--protocol", "protocol_name", default="standard", show_default=True, help="quick, standard or rigorous.")
+@click.option(
+    "--protocol",
+    "protocol_name",
+    default="standard",
+    show_default=True,
+    help="quick, standard, rigorous or mlperf-mobile.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--runtime", default="", help="Or a program that measures by itself.  [default: the target's]")
+@click.option("--provider", default="", help="What of the runtime runs the graph, like xnnpack.  [default: its own]")
+@click.option("--precision", default="", help="Of the runtime's arithmetic, like fp16.  [default: the artifact's]")
+@click.option("--affinity", default="", help="Cores to bind it to, like 0 or 2-3.  [default: none]")
+@click.option(
+    "--prepare",
+    default="",
+    metavar="NAMES",
+    help="Set meanwhile and given back after: governor, clocks.  [default: nothing]",
+)
 @click.option("--again", is_flag=True, help="Measure even if it is recorded.")
+@view_options
 @wait_options
 @output.json_option
 def command(
-    checkpoint: Path, config: str, target: str, data: str, protocol_name: str, threads: int, again: bool, wait: bool,
-    priority: int, as_json: bool,
+    checkpoint: Path, config: str, target: str, data: str, protocol_name: str, threads: int, runtime: str,
+    provider: str, precision: str, affinity: str, prepare: str, again: bool, view: View, wait: bool, priority: int,
+    as_json: bool,
 ) -> None:  # fmt: skip
     from edgenas.cli.configuration import read_config
+    from edgenas.cli.measurement_facts import facts_of, json_of
     from edgenas.compile import host_outputs
     from edgenas.lab import protocol
+    from edgenas.lab.native import find_runtime, is_native
+    from edgenas.lab.probe import format_for
     from edgenas.pipeline.boards import Boards, Incident
     from edgenas.pipeline.evaluator import INPUT_SEED
+    from edgenas.pipeline.native import measure_native
     from edgenas.pipeline.subject import Subject
 
     space = workspace()
-    rule = protocol(protocol_name, threads=threads)
-    space.target(target)
+    settings = tuple(name.strip() for name in prepare.split(",") if name.strip())
+    rule = view.of(protocol(
+        protocol_name, threads=threads, provider=provider, precision=precision, affinity=affinity, prepare=settings,
+    ))  # fmt: skip
+    if runtime:
+        space.use_runtime(target, runtime)
+    board = space.target(target)
+    native = find_runtime(board.runtime, space.home) if is_native(board, space.home) else None
     subject = Subject.load(checkpoint, data)
     chosen = read_config(config, subject.net.space)
-    artifact = subject.compile(chosen, subject.calibrated(chosen), space.artifacts)
+    format = native.format if native else format_for(board, space.home)
+    artifact = subject.compile(chosen, subject.calibrated(chosen), space.artifacts, format)
     space.store.add_artifact(artifact, subject.net.space.key(chosen))
     inputs = [spec.random(INPUT_SEED) for spec in artifact.inputs]
 
     def tell(incident: Incident) -> None:
         output.note(f"{incident.message} Trying again.")
 
-    with Boards(space, tell, purpose="one measurement", patience=patience(wait, priority)) as boards:
-        measurement, _ = boards.measure(target, artifact, inputs, host_outputs(artifact, inputs), rule, again=again)
-    facts = {
-        "latency ms": f"{measurement.latency_ms:.4g} ({measurement.latency_low_ms:.4g} to "
-        f"{measurement.latency_high_ms:.4g} at {100 * rule.confidence:.0f} %)",
-        "verdict": measurement.verdict,
-        "samples": f"{len(measurement.samples_ns)} in {len(measurement.block_sizes)} blocks, {measurement.stop_reason}",
-        "peak memory": f"{measurement.peak_memory_bytes / 1e6:.1f} MB",
-        "load": f"{measurement.load_ms:.1f} ms",
-        "runtime": measurement.runtime.id,
-        "board": measurement.board.model,
-        "key": measurement.key[:16],
-    }
+    if native:
+        measurement = measure_native(space, board, artifact, rule, again=again, on_fault=output.note)
+    else:
+        with Boards(space, tell, purpose="one measurement", patience=patience(wait, priority)) as boards:
+            measurement, _ = boards.measure(target, artifact, inputs, host_outputs(artifact, inputs), rule, again=again)
     if as_json:
-        output.emit_json({"latency_ms": measurement.latency_ms, "latency_low_ms": measurement.latency_low_ms,
-                          "latency_high_ms": measurement.latency_high_ms, "samples_ns": measurement.samples_ns,
-                          "conditions": dict(measurement.conditions), **facts})  # fmt: skip
+        output.emit_json(json_of(measurement))
         return
-    output.facts(facts)
+    output.facts(facts_of(measurement))
     for sentence in measurement.evidence:
         output.note(sentence)

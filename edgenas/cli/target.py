@@ -7,10 +7,14 @@ from typing import Any
 import click
 
 from edgenas.cli import output, reservation
+from edgenas.cli.power import power
 from edgenas.cli.session import workspace
 from edgenas.errors import EdgenasError
 
-_FIELDS = ("transport", "family", "host", "user", "port", "key", "python", "root", "runtime")
+_FIELDS = ("transport", "family", "host", "user", "port", "key", "python", "root", "runtime", "power_off", "power_on",
+           "power_cycle")  # fmt: skip
+#: Where none is given, by transport.
+_FAMILIES = {"ssh": "generic", "local": "local", "adb": "android-adb"}
 
 
 @click.group(help="Keep the inventory of boards.")
@@ -18,21 +22,24 @@ def command() -> None:
     pass
 
 
-for found in (reservation.reserve, reservation.release, reservation.status):
+for found in (reservation.reserve, reservation.release, reservation.status, power):
     command.add_command(found)
 
 
 def _connection_options(function: Any) -> Any:
     for option in reversed(
         [
-            click.option("--host", help="Name or address."),
+            click.option("--host", "--serial", "host", help="Name or address; of a phone by adb its serial number."),
             click.option("--user", help="To log in as.  [default: as ~/.ssh/config says]"),
             click.option("--port", type=click.IntRange(1, 65535), help="[default: as ~/.ssh/config says, else 22]"),
             click.option("--key", help="Private key file.  [default: ssh-agent and ~/.ssh]"),
             click.option("--family", help="Kind of board; see `edgenas target families`."),
             click.option("--python", help="The board's interpreter.  [default: searched for]"),
             click.option("--root", help="The agent's folder on the board.  [default: as the family says]"),
-            click.option("--runtime", help="Runtime to measure with.  [default: as the family says]"),
+            click.option("--runtime", help="Or a program that measures by itself.  [default: as the family says]"),
+            click.option("--power-off", metavar="CMD", help="Your command here that cuts its power; {host}, {name}."),
+            click.option("--power-on", metavar="CMD", help="Your command that gives it back."),
+            click.option("--power-cycle", metavar="CMD", help="Your command for both.  [default: off, then on]"),
         ]
     ):
         function = option(function)
@@ -43,15 +50,28 @@ def _connection_options(function: Any) -> Any:
 @click.argument("name")
 @_connection_options
 @click.option("--local", is_flag=True, help="This computer itself.")
-def add(name: str, local: bool, **given: Any) -> None:
+@click.option("--adb", is_flag=True, help="A phone with USB debugging.")
+@click.option("--transport", metavar="NAME", help="The way to it: ssh, local, adb or one that you added.")
+def add(name: str, local: bool, adb: bool, transport: str | None, **given: Any) -> None:
     """Add a board under NAME, as in `latency_ms@NAME`."""
     from edgenas.lab import Target, family
+    from edgenas.lab.probe import check_runtime
 
+    if sum([local, adb, transport is not None]) > 1:
+        raise click.UsageError("Give one of --local, --adb and --transport.")
     fields = {key: value for key, value in given.items() if value is not None}
-    fields["transport"] = "local" if local else "ssh"
-    fields.setdefault("family", "local" if local else "generic")
+    fields["transport"] = transport or ("local" if local else "adb" if adb else "ssh")
+    fields.setdefault("family", _FAMILIES.get(fields["transport"], "generic"))
+    kind = family(fields["family"])
+    if fields.get("runtime"):
+        check_runtime(fields["runtime"], workspace().home)
+    if fields["transport"] == "ssh":
+        fields.setdefault("port", kind.port)
+    if fields["transport"] == "adb" and not fields.get("host"):
+        from edgenas.lab.transport.adb_devices import only_phone
+
+        fields["host"] = only_phone(name)
     target = Target(name, **fields)
-    family(target.family)
     workspace().store.add_target(target)
     output.note(f"Added {name}. Next: `edgenas target check {name}`.")
 
@@ -64,6 +84,7 @@ def set_fields(name: str, **given: Any) -> None:
     from dataclasses import replace
 
     from edgenas.lab import family
+    from edgenas.lab.probe import check_runtime
 
     fields = {key: value for key, value in given.items() if value is not None}
     if not fields:
@@ -71,6 +92,8 @@ def set_fields(name: str, **given: Any) -> None:
     space = workspace()
     target = replace(space.target(name), **fields)
     family(target.family)
+    if fields.get("runtime"):
+        check_runtime(fields["runtime"], space.home)
     space.store.update_target(target)
     output.note(f"Changed {', '.join(sorted(fields))} of {name}.")
 
@@ -115,9 +138,17 @@ def show(name: str, as_json: bool) -> None:
 @output.json_option
 def check(name: str, as_json: bool) -> None:
     """Connect to a board, install the agent where it is missing, and say what the board is."""
+    from edgenas.lab.native import connect_native, is_native
+
     space = workspace()
-    with space.connect(space.target(name)) as client:
-        probe = space.probe(client).to_dict()
+    target = space.target(name)
+    if is_native(target, space.home):
+        with connect_native(target, home=space.home) as native:
+            probe = native.probe().to_dict()
+        space.store.set_probe(name, probe)
+    else:
+        with space.connect(target) as client:
+            probe = space.probe(client).to_dict()
     if as_json:
         output.emit_json(probe)
         return
@@ -173,7 +204,9 @@ def list_families(as_json: bool) -> None:
 def _board_facts(probe: dict[str, Any]) -> dict[str, object]:
     try:
         board = probe["board"]
-        runtimes = ", ".join(f"{r['name']} {r['version']}" for r in probe.get("runtimes", [])) or "none"
+        providers = probe.get("providers", {})
+        told = [(r["name"], r["version"], providers.get(r["name"])) for r in probe.get("runtimes", [])]
+        runtimes = ", ".join(f"{name} {v} ({', '.join(run) if run else '-'})" for name, v, run in told) or "none"
         return {
             "model": board["model"],
             "processor": f"{board['cpu']}, {board['cores']} cores, {board['arch']}",

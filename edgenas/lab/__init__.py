@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgenas.lab.agent import AgentClient, connect
     from edgenas.lab.board_families import BoardFamily, families, family
+    from edgenas.lab.board_record import BoardFigures
     from edgenas.lab.checks import Check, doctor
     from edgenas.lab.holders import Holder, Holders
     from edgenas.lab.keys import HostKey, KeyState, offered_key, remember_key, trust
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
         measurement_key,
         protocol,
     )
+    from edgenas.lab.pool import Pool
+    from edgenas.lab.pool_events import Begun, Contact, Finished, Hitch, Incident, SetAside, Task
     from edgenas.lab.probe import Probe, runtime_for
+    from edgenas.lab.reference import Reference, reference_network
+    from edgenas.lab.schedule import Schedule
+    from edgenas.lab.steps import BoardState, Outcome, Step, StepResult
     from edgenas.lab.targets import Target
     from edgenas.lab.transport import Channel, CommandResult, Transport, open_transport, register_transport
-    from edgenas.lab.verdicts import Verdict, verdict
+    from edgenas.lab.verdicts import Verdict, verdict, worth_again
 
 _HOMES = {
     "agent": ("AgentClient", "connect"),
     "checks": ("Check", "doctor"),
+    "board_record": ("BoardFigures",),
     "board_families": ("BoardFamily", "families", "family"),
     "holders": ("Holder", "Holders"),
     "keys": ("HostKey", "KeyState", "offered_key", "remember_key", "trust"),
@@ -36,18 +43,25 @@ _HOMES = {
     "measurement": (
         "PROTOCOLS", "Board", "Measurement", "Protocol", "RuntimeBuild", "measurement_key", "protocol",
     ),
+    "pool": ("Pool",),
+    "pool_events": ("Begun", "Contact", "Finished", "Hitch", "Incident", "SetAside", "Task"),
     "probe": ("Probe", "runtime_for"),
+    "reference": ("Reference", "reference_network"),
+    "schedule": ("Schedule",),
+    "steps": ("BoardState", "Outcome", "Step", "StepResult"),
     "targets": ("Target",),
     "transport": ("Channel", "CommandResult", "Transport", "open_transport", "register_transport"),
-    "verdicts": ("Verdict", "verdict"),
+    "verdicts": ("Verdict", "verdict", "worth_again"),
 }  # fmt: skip
 _PLACES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "PROTOCOLS", "AgentClient", "Board", "BoardFamily", "Channel", "Check", "CommandResult", "Holder", "Holders",
-    "HostKey", "KeyState", "Lease", "Measurement", "Probe", "Protocol", "Reservation", "Reservations", "RuntimeBuild",
-    "Target", "Transport", "Verdict", "connect", "doctor", "families", "family", "measurement_key", "offered_key",
-    "open_transport", "protocol", "register_transport", "remember_key", "runtime_for", "trust", "verdict",
+    "PROTOCOLS", "AgentClient", "Begun", "Board", "BoardFamily", "BoardFigures", "BoardState", "Channel", "Check",
+    "CommandResult", "Contact", "Finished", "Hitch", "Holder", "Holders", "HostKey", "Incident", "KeyState", "Lease",
+    "Measurement", "Outcome", "Pool", "Probe", "Protocol", "Reference", "Reservation", "Reservations", "RuntimeBuild",
+    "Schedule", "SetAside", "Step", "StepResult", "Target", "Task", "Transport", "Verdict", "connect", "doctor",
+    "families", "family", "measurement_key", "offered_key", "open_transport", "protocol", "reference_network",
+    "register_transport", "remember_key", "runtime_for", "trust", "verdict", "worth_again",
 ]  # fmt: skip
 
 

@@ -8,9 +8,10 @@ from types import TracebackType
 
 from edgenas.lab import answers
 from edgenas.lab.board_families import BoardFamily, family
-from edgenas.lab.client.jobs import Jobs
 from edgenas.lab.client.leasing import Leasing
+from edgenas.lab.client.profiling import Profiling
 from edgenas.lab.client.releasing import Releasing
+from edgenas.lab.commands import commands
 from edgenas.lab.install import Installed, install
 from edgenas.lab.measurement import Board, RuntimeBuild
 from edgenas.lab.probe import Probe
@@ -32,9 +33,11 @@ def connect(target: Target, *, home: Path, on_event: Callable[[str], None] | Non
         TrustError: Host key or log-in.
         DeviceError: No usable Python, a full disk, an agent that does not start.
         TargetError: The target's description is wrong.
+        UsageError: A declaration of a program that measures by itself is wrong.
     """
     tell = on_event or (lambda text: None)
     kind = family(target.family)
+    declared = commands(home.expanduser())
     transport = open_transport(target, home.expanduser())
     try:
         tell(f"Connected to {target.name}.")
@@ -46,10 +49,12 @@ def connect(target: Target, *, home: Path, on_event: Callable[[str], None] | Non
     except BaseException:
         transport.close()
         raise
-    return AgentClient(target, kind, transport, session, installed)
+    client = AgentClient(target, kind, transport, session, installed)
+    client.commands = declared
+    return client
 
 
-class AgentClient(Jobs, Leasing, Releasing):
+class AgentClient(Profiling, Leasing, Releasing):
     """A running agent on a board. Use it as a context manager; one thread at a time.
 
     After a ``LinkError`` or ``AgentFailed`` it is of no more use: connect again.
@@ -78,7 +83,9 @@ class AgentClient(Jobs, Leasing, Releasing):
 
     def probe(self) -> Probe:
         """What the board is and has."""
-        frame = self._ask("probe", {"family": self.family.for_agent()}, "probe", timeout_s=5 * SHORT_S)
+        program = self.commands.get(self.target.runtime)
+        fields = {"family": self.family.for_agent(), "commands": [dict(program.declaration)] if program else []}
+        frame = self._ask("probe", fields, "probe", timeout_s=5 * SHORT_S)
         said = self._session.parse(answers.ProbeAnswer, frame.header)
         return Probe(
             board=Board(**said.board.model_dump()),
@@ -87,4 +94,5 @@ class AgentClient(Jobs, Leasing, Releasing):
             conditions=said.conditions,
             free_bytes=said.disk.free_bytes,
             python=said.python,
+            providers={runtime.name: tuple(runtime.providers) for runtime in said.runtimes},
         )

@@ -15,6 +15,7 @@ _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0, le=MAX_NS)]
 _Positive = Annotated[int, Field(ge=1, le=MAX_NS)]
 _Seconds = Annotated[float, Field(ge=0, le=1e9, strict=False)]
+_Finite = Annotated[float, Field(ge=-1e12, le=1e12, strict=False)]
 
 
 class Answer(BaseModel):
@@ -116,13 +117,64 @@ class RanOn(Answer):
     name: _Word
     version: _Word
     provider: _Word
+    detail: dict[str, Any] = Field(default_factory=dict)
 
 
 class Conditions(Answer):
-    """Read before and after a measurement."""
+    """Read before, during and after a measurement."""
 
     before: dict[str, Any]
+    during: Annotated[list[dict[str, Any]], Field(max_length=64)] = Field(default_factory=list)
     after: dict[str, Any]
+
+
+class RestAnswer(Answer):
+    """How the board rested before it was timed."""
+
+    waited_s: _Seconds
+    ended: _Word
+    rests: _Count = 0
+    zone: _Word = ""
+    from_c: _Finite | None = None
+    to_c: _Finite | None = None
+    threshold_c: _Finite | None = None
+
+
+class SchedulingAnswer(Answer):
+    """How the measuring process was put first, and how long its threads stood waiting in each block."""
+
+    raised: _Word
+    why: _Text = ""
+    cores: Annotated[list[_Count], Field(max_length=1024)] = Field(default_factory=list)
+    block_delay_ns: Annotated[list[_Count], Field(max_length=MAX_SAMPLES)] | None = None
+    block_switches: Annotated[list[_Count], Field(max_length=MAX_SAMPLES)] | None = None
+
+
+class EnergyAnswer(Answer):
+    """Readings of the power, milliwatt."""
+
+    rail: _Word = ""
+    unread: _Text = ""
+    idle_mw: _Finite | None = None
+    readings_mw: Annotated[list[_Finite], Field(max_length=10_000)] = Field(default_factory=list)
+
+
+class ReferenceAnswer(Answer):
+    """The reference network in the same measurement, or why it did not run."""
+
+    why: _Text = ""
+    latency_ns: _Count = 0
+    low_ns: _Count = 0
+    high_ns: _Count = 0
+    samples: _Count = 0
+    block_medians_ns: Annotated[list[_Positive], Field(max_length=MAX_SAMPLES)] = Field(default_factory=list)
+
+
+class ToldAnswer(Answer):
+    """What the samples of a program are that measures by itself."""
+
+    statistic: Literal["sample", "median", "mean"]
+    runs: _Count
 
 
 class MeasurementAnswer(Answer):
@@ -132,14 +184,23 @@ class MeasurementAnswer(Answer):
     block_sizes: Annotated[list[_Positive], Field(min_length=1, max_length=MAX_SAMPLES)]
     block_cpu_ns: Annotated[list[_Count], Field(min_length=1, max_length=MAX_SAMPLES)]
     warmup_runs: _Count
+    settled: bool = True
     load_ns: _Count
     peak_memory_bytes: _Count
     output_sha256: _Sha256
     outputs: Annotated[list[dict[str, Any]], Field(max_length=64)]
-    stop_reason: Literal["converged", "max_samples", "max_s"]
+    stop_reason: Literal["converged", "max_samples", "max_s", "told"]
     runtime: RanOn
     board: BoardAnswer
     conditions: Conditions
+    rest: RestAnswer | None = None
+    scheduling: SchedulingAnswer | None = None
+    energy: EnergyAnswer | None = None
+    reference: ReferenceAnswer | None = None
+    preparation: dict[str, Any] = Field(default_factory=dict)
+    told: ToldAnswer | None = None
+    together: Annotated[int, Field(ge=1, le=1000)] = 1
+    window_s: _Seconds = 0.0
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> MeasurementAnswer:
@@ -154,6 +215,7 @@ class MeasureReply(Answer):
     """The reply to ``measure``."""
 
     measurement: MeasurementAnswer
+    peers: Annotated[list[MeasurementAnswer], Field(max_length=100)] = Field(default_factory=list)
 
 
 class InferReply(Answer):

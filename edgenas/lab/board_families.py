@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from edgenas.errors import TargetError
 
 #: What a command that mends something may be given for.
-REPAIRS = ("python", "runtime", "space", "governor", "temperature", "throttling", "clock")
+REPAIRS = ("python", "runtime", "space", "governor", "temperature", "throttling", "readings", "clock")
 
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+_Sensor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 _.-]{1,63}$")]
 _Line = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -31,13 +32,18 @@ class BoardFamily(BaseModel):
         runtimes: Runtimes that run on such boards at all.
         conditions: What such a board can tell, by the names of the agent's sources (``temperature``, ``frequency``,
             ``throttling``, ``raspberry-pi``, ...); what of it cannot be read is kept with each measurement.
-        governor: Frequency governor that gives steady times.
+        governor: Frequency governor that gives steady times; a preparation sets it where it may.
+        set_clocks: Whether a preparation may hold the clocks of such boards at their highest step.
+        sensors: Beginnings of the names of the temperature sensors that ``max_temperature_c`` is about; without any,
+            all are. A phone's chip is hot all day, its battery must not be.
+        port: Of its sshd, where that is not 22.
         latency_tolerance: How much slower than in its study a release may be, as a share, before it is refused.
         max_temperature_c: Boards of this kind slow down above it, degrees Celsius.
         patience: The host waits so many times longer than usual before it gives such a board up; a board's clock may
             run slower than the host's, so that what it reports every second comes later here.
         fix: Command that mends each kind of fault, to be run on the board, or, where it begins with ``edgenas``, on
-            this computer; ``{root}`` is the agent's folder, ``{target}`` the board's name.
+            this computer; ``{root}`` is the agent's folder, ``{target}`` the board's name, ``{now}`` this computer's
+            time in seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -50,12 +56,15 @@ class BoardFamily(BaseModel):
     runtimes: tuple[_Word, ...] = Field(("onnxruntime",), min_length=1)
     conditions: tuple[_Word, ...] = ()
     governor: str = ""
+    set_clocks: bool = False
+    sensors: tuple[_Sensor, ...] = ()
+    port: int = Field(0, ge=0, le=65535)
     latency_tolerance: float = Field(0.25, ge=0, le=10)
     max_temperature_c: float = Field(80.0, gt=0, lt=150)
     patience: float = Field(1.0, ge=1, le=100)
     fix: Mapping[str, _Line] = Field(default_factory=dict)
 
-    @field_validator("python", "runtimes", "conditions", mode="before")
+    @field_validator("python", "runtimes", "conditions", "sensors", mode="before")
     @classmethod
     def _from_list(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
@@ -70,7 +79,10 @@ class BoardFamily(BaseModel):
 
     def for_agent(self) -> dict[str, Any]:
         """What the agent is told of it."""
-        return {"name": self.name, "conditions": list(self.conditions)}
+        return {
+            "name": self.name, "conditions": list(self.conditions), "governor": self.governor,
+            "set_clocks": self.set_clocks, "max_temperature_c": self.max_temperature_c, "sensors": list(self.sensors),
+        }  # fmt: skip
 
 
 def families_folder() -> Path:

@@ -15,8 +15,10 @@ from edgenas.errors import (
     DeviceDiskFull,
     EdgenasError,
     LeaseLost,
+    NotPrepared,
     OutputMismatch,
     ReleaseError,
+    ResultUnread,
     RuntimeMissing,
     TransferCorrupt,
 )
@@ -37,10 +39,12 @@ FAILURES: dict[str, type[EdgenasError]] = {
     "non_finite": OutputMismatch,
     "input_mismatch": CandidateRejected,
     "cancelled": AgentFailed,
+    "not_prepared": NotPrepared,
     "no_release": ReleaseError,
     "internal": AgentFailed,
     "busy": BoardBusy,
     "lease_lost": LeaseLost,
+    "no_match": ResultUnread,
 }
 
 

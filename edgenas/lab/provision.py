@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgenas.errors import RuntimeMissing, TargetError, UsageError
 from edgenas.lab.board_families import family
+from edgenas.lab.lease import Reservations
 from edgenas.lab.provision_client import OnStep, Provision, Removed, Status, board_python, connection
 from edgenas.lab.runtime_packages import PACKAGES, brought_by, check_names, combinations, runtime_of
 from edgenas.lab.targets import Target
@@ -101,7 +102,7 @@ def inspect_board(target: Target, home: Path) -> Provision:
 
 
 def remove(target: Target, home: Path, *, releases: bool = False) -> tuple[int, tuple[str, ...]]:
-    """Take away what edgenas made below the agent's folder.
+    """Take away what edgenas made below the agent's folder, this user's own reservation of the board included.
 
     Args:
         target: The board.
@@ -117,6 +118,7 @@ def remove(target: Target, home: Path, *, releases: bool = False) -> tuple[int, 
     with connection(target, family(target.family), home) as board:
         board.hold("removing edgenas")
         removed = board.ask("remove", {"releases": releases}, Removed)
+    Reservations(home).forget(target.name)
     return removed.freed_bytes, tuple(removed.left)
 
 

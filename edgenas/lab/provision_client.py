@@ -16,7 +16,7 @@ from edgenas.lab import failures
 from edgenas.lab.answers import Answer
 from edgenas.lab.board_families import BoardFamily
 from edgenas.lab.install import install, provisioner_command
-from edgenas.lab.lease import owner
+from edgenas.lab.lease import Reservations, owner
 from edgenas.lab.runtime_packages import combinations, runtime_of
 from edgenas.lab.session import Session
 from edgenas.lab.targets import Target
@@ -133,12 +133,13 @@ class Provision:
 
 @dataclass
 class Connection:
-    """A running provisioner on a board."""
+    """A running provisioner on a board; with the token of the reservation that this user has there, if any."""
 
     target: Target
     session: Session
     agent: str
     sent_bytes: int = 0
+    reservation: str = ""
 
     @property
     def root(self) -> str:
@@ -148,8 +149,13 @@ class Connection:
         return self.ask("status", {}, Status)
 
     def hold(self, purpose: str) -> None:
-        """Take the board's lease for as long as this connection stands."""
-        self.ask("hold", {"owner": owner(), "purpose": purpose}, Answer)
+        """Take the board's lease for as long as this connection stands.
+
+        Raises:
+            BoardBusy: Somebody holds the board, or somebody else has reserved it.
+        """
+        fields = {"owner": owner(), "purpose": purpose, "reservation": self.reservation}
+        self.ask("hold", fields, Answer)
 
     def ask(self, op: str, fields: Mapping[str, Any], model: type[_T], on_step: OnStep | None = None) -> _T:
         last = ""
@@ -272,7 +278,9 @@ def connection(target: Target, kind: BoardFamily, home: Path) -> Iterator[Connec
         command = provisioner_command(target, kind, home, installed)
         session = Session(transport.open(command), target.name, installed.sha256, kind.patience)
         try:
-            yield Connection(target, session, installed.file_name, installed.sent_bytes)
+            kept = Reservations(home).find(target.name)
+            token = kept.token if kept else ""
+            yield Connection(target, session, installed.file_name, installed.sent_bytes, token)
         finally:
             session.close()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
@@ -12,9 +13,17 @@ from edgenas.errors import UsageError
 PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
     "onnxruntime": (("onnxruntime",),),
     "tflite": (("ai-edge-litert",), ("tflite-runtime", "numpy<2")),
+    # From 2.11 on the wheels for aarch64 bring gigabytes of CUDA. torch takes arrays only where NumPy is there.
+    "torch": (("torch<2.11", "numpy"),),
 }
+
+
+def _project(requirement: str) -> str:
+    return re.split(r"[<>=!~]", requirement, maxsplit=1)[0]
+
+
 #: Names of packages that may be asked for instead of a runtime.
-_BY_PACKAGE = {option[0]: (runtime, option) for runtime, options in PACKAGES.items() for option in options}
+_BY_PACKAGE = {_project(option[0]): (runtime, option) for runtime, options in PACKAGES.items() for option in options}
 
 
 def check_names(runtimes: Sequence[str]) -> None:
@@ -37,7 +46,8 @@ def runtime_of(name: str) -> str:
 def brought_by(runtime: str, packages: Iterable[str]) -> str:
     """The package among some that brings a runtime; the runtime's own name where none of them is known for it."""
     there = set(packages)
-    return next((option[0] for option in PACKAGES.get(runtime, ()) if option[0] in there), runtime)
+    found = (_project(option[0]) for option in PACKAGES.get(runtime, ()))
+    return next((project for project in found if project in there), runtime)
 
 
 def combinations(wanted: Sequence[str], exactly: bool) -> Iterator[tuple[list[str], list[str]]]:

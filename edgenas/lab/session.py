@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from edgenas_agent.frames import MAX_NOISE, PREAMBLE, PROTOCOL_VERSION, Decoder, Frame, FrameError, encode
 from pydantic import BaseModel, ValidationError
 
-from edgenas.errors import AgentFailed, ConnectionLost, EdgenasError
+from edgenas.errors import AgentFailed, ConnectionLost, EdgenasError, UnexpectedFault
 from edgenas.lab.answers import Hello, ProgressEvent, Reply
 from edgenas.lab.failures import Refused
 from edgenas.lab.text import clean, clean_json, last_line
@@ -28,6 +28,8 @@ SHORT_S = 60.0
 #: For a sign of life, which is a few bytes.
 TELL_S = 5.0
 _READ_BYTES = 256 * 1024
+#: So many requests may wait for their replies at the same time.
+MAX_OPEN = 16
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -57,13 +59,16 @@ class Session:
         self._ids = itertools.count(1)
         self._decoder = Decoder()
         self._frames: list[Frame] = []
+        # Requests without a reply, with whom to tell of their progress; and replies that nobody has asked for yet.
+        self._open: dict[int, OnProgress | None] = {}
+        self._replies: dict[int, Frame] = {}
         self._broken: EdgenasError | None = None
         # Requests come from one thread; signs of life come from another, and must not end up inside a request.
         self._writing = threading.RLock()
         greeting_s = GREETING_S * patience
         deadline = time.monotonic() + greeting_s
         self._skip_noise(deadline, greeting_s)
-        self.hello = self.parse(Hello, self._next(deadline, greeting_s, SILENCE_S * patience).header)
+        self.hello = self.parse(Hello, self._greeting(deadline, greeting_s).header)
         if self.hello.protocol != PROTOCOL_VERSION or self.hello.agent != agent_sha256:
             self._break(AgentFailed(f"{name}: another agent answered than the one that was started."))
 
@@ -92,13 +97,35 @@ class Session:
             AgentFailed: It ended, broke the wire format, or did not keep to its time.
             ConnectionLost: The link broke or the agent fell silent.
         """
-        number = self.begin(op, fields, body)
-        return self.finish(number, timeout_s=timeout_s, silence_s=silence_s, on_progress=on_progress)
+        number = self.begin(op, fields, body, on_progress=on_progress)
+        return self.finish(number, timeout_s=timeout_s, silence_s=silence_s)
 
-    def begin(self, op: str, fields: Mapping[str, Any], body: bytes = b"", number: int | None = None) -> int:
-        """Send a request, or with ``number`` one more part of it, without waiting."""
+    def begin(
+        self,
+        op: str,
+        fields: Mapping[str, Any],
+        body: bytes = b"",
+        number: int | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> int:
+        """Send a request, or with ``number`` one more part of it, without waiting; several may be under way.
+
+        The agent carries requests out one after the other, in the order in which they were sent. What is sent while it
+        works waits in its memory, of which it spares little.
+
+        Returns:
+            The number to :meth:`finish` it by.
+
+        Raises:
+            UnexpectedFault: ``MAX_OPEN`` requests are under way.
+        """
         self._check_open()
-        number = next(self._ids) if number is None else number
+        if number is None:
+            if len(self._open) + len(self._replies) >= MAX_OPEN:
+                raise UnexpectedFault(f"{self._name}: more than {MAX_OPEN} requests are under way.")
+            number = next(self._ids)
+            self._open[number] = on_progress
         frame = encode({"id": number, "op": op, **fields}, body)
         with self._broken_by_any_exception(), self._writing:
             try:
@@ -131,11 +158,11 @@ class Session:
             AgentFailed: It says that it is done already.
         """
         with self._broken_by_any_exception():
-            while self._frames or self._receive(0.0):
-                frame = self._frames.pop(0)
-                if frame.header.get("id") == number and "event" not in frame.header:
-                    self._conclude(frame)
-                    self.give_up("the agent took a request for done before all of it was sent")
+            while number in self._open and (self._frames or self._receive(0.0)):
+                self._sort_out()
+            if number in self._replies:
+                self._conclude(self._replies.pop(number))
+                self.give_up("the agent took a request for done before all of it was sent")
 
     def finish(
         self,
@@ -143,21 +170,36 @@ class Session:
         *,
         timeout_s: float = SHORT_S,
         silence_s: float = SHORT_S,
-        on_progress: OnProgress | None = None,
+        meanwhile: Callable[[], float] | None = None,
     ) -> Frame:
-        """Wait for the reply to a request that was begun."""
+        """Wait for the reply to a request that was begun.
+
+        Args:
+            number: As :meth:`begin` gave it.
+            timeout_s: As for :meth:`request`, from now on.
+            silence_s: Likewise.
+            meanwhile: Called again and again while waiting, from this thread; it may begin further requests. It says
+                after how many seconds it wants to be called again.
+        """
         self._check_open()
         timeout_s, silence_s = timeout_s * self._patience, silence_s * self._patience
         deadline = time.monotonic() + timeout_s
         with self._broken_by_any_exception():
-            while True:
-                frame = self._next(deadline, timeout_s, silence_s)
-                if frame.header.get("id") != number:
-                    continue  # belongs to a request that was given up
-                if "event" not in frame.header:
-                    return self._conclude(frame)
-                if on_progress is not None:
-                    on_progress(self.parse(ProgressEvent, frame.header).model_dump())
+            while number not in self._replies:
+                if number not in self._open:
+                    raise UnexpectedFault(f"{self._name}: request {number} was never begun, or has had its reply.")
+                self._next(deadline, timeout_s, silence_s, meanwhile)
+            return self._conclude(self._replies.pop(number))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+        return not self._open
+
+    def forget(self, number: int) -> None:
+        """Drop a request that nobody waits for any more, and its reply when it comes."""
+        self._open.pop(number, None)
+        self._replies.pop(number, None)
 
     def parse(self, model: type[_M], value: object) -> _M:
         """Check the shape of something that the agent said.
@@ -212,14 +254,41 @@ class Session:
                 noise += data
             self._feed(noise.partition(PREAMBLE)[2])
 
-    def _next(self, deadline: float, timeout_s: float, silence_s: float) -> Frame:
+    def _greeting(self, deadline: float, greeting_s: float) -> Frame:
         while not self._frames:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._receive(min(left, silence_s)):
-                if deadline - time.monotonic() <= 0:
-                    self._break(AgentFailed(f"{self._name}: the agent was not done after {timeout_s:.0f} s."))
-                self._break(ConnectionLost(f"{self._name} was silent for {silence_s:g} s."))
+            left = min(deadline - time.monotonic(), SILENCE_S * self._patience)
+            if left <= 0 or not self._receive(left):
+                self._break(ConnectionLost(f"{self._name} began to speak and fell silent."))
         return self._frames.pop(0)
+
+    def _next(
+        self, deadline: float, timeout_s: float, silence_s: float, meanwhile: Callable[[], float] | None = None
+    ) -> None:
+        """Wait for a frame and sort it out."""
+        heard = time.monotonic()
+        while not self._frames:
+            again_s = meanwhile() if meanwhile is not None else silence_s
+            now = time.monotonic()
+            left = min(deadline, heard + silence_s) - now
+            if left > 0 and self._receive(min(left, max(again_s, 0.01))):
+                heard = time.monotonic()
+            elif time.monotonic() >= deadline:
+                self._break(AgentFailed(f"{self._name}: the agent was not done after {timeout_s:.0f} s."))
+            elif time.monotonic() >= heard + silence_s:
+                self._break(ConnectionLost(f"{self._name} was silent for {silence_s:g} s."))
+        self._sort_out()
+
+    def _sort_out(self) -> None:
+        """Give the first frame to the request that it belongs to; one that was given up has none any more."""
+        frame = self._frames.pop(0)
+        number = frame.header.get("id")
+        if not isinstance(number, int) or number not in self._open:
+            return
+        if "event" not in frame.header:
+            del self._open[number]
+            self._replies[number] = frame
+        elif (told := self._open[number]) is not None:
+            told(self.parse(ProgressEvent, frame.header).model_dump())
 
     def _receive(self, timeout_s: float) -> bool:
         """Take what comes; false where nothing came."""

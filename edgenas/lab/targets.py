@@ -18,15 +18,19 @@ class Target:
 
     Attributes:
         name: Letters, digits, ``_``, ``.`` and ``-``; used in ``latency_ms@NAME``.
-        transport: ``ssh`` or ``local``.
+        transport: ``ssh``, ``local`` or ``adb``.
         family: Name of a file in ``targets/`` that describes boards of this kind.
-        host: Name or address (ssh).
+        host: Name or address (ssh); serial number or address of a phone (adb).
         user: To log in as (ssh); empty takes what ``~/.ssh/config`` or the account says.
         port: 0 takes what ``~/.ssh/config`` says, else 22.
         key: Path of a private key; empty uses the ssh-agent and the usual files.
         python: The board's interpreter; empty searches for one.
         root: The agent's folder on the board; empty takes the family's.
         runtime: Runtime to measure with; empty takes the family's.
+        power_off: The user's own command, for this computer's shell, that cuts the board's power; ``{host}``,
+            ``{name}``, ``{port}`` and ``{user}`` in it stand for the fields above.
+        power_on: The one that gives the power back.
+        power_cycle: The one that does both.
     """
 
     name: str
@@ -39,6 +43,9 @@ class Target:
     python: str = ""
     root: str = ""
     runtime: str = ""
+    power_off: str = ""
+    power_on: str = ""
+    power_cycle: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):
@@ -50,6 +57,13 @@ class Target:
             raise TargetError(f"Target {self.name} has no host.", hint="Give one with --host.")
         if not 0 <= self.port <= 65535:
             raise TargetError(f"Target {self.name}: port {self.port} is not between 1 and 65535.", hint="Mend --port.")
+        for field in ("power_off", "power_on", "power_cycle"):
+            if not getattr(self, field).isprintable():
+                option = field.replace("_", "-")
+                raise TargetError(
+                    f"Target {self.name}: {field} must be one line without control characters.",
+                    hint=f"Mend --{option}.",
+                )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

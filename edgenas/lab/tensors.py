@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from edgenas_agent.frames import MAX_BODY, FrameError, pack_tensors, unpack_tensors
+from edgenas_agent.frames import MAX_BODY, FrameError, pack_tensors, tensor_bytes, unpack_tensors
 
 from edgenas.compile.artifact import Artifact, TensorSpec
 from edgenas.errors import OutputMismatch, UsageError
@@ -42,6 +42,15 @@ def unpack(
             f"but the artifact promises {_describe(wanted)}."
         )
     return arrays
+
+
+def size_of(specs: Sequence[Mapping[str, Any]]) -> int:
+    """Bytes of the tensors of some descriptions.
+
+    Raises:
+        FrameError: One is malformed.
+    """
+    return sum(tensor_bytes(spec) for spec in specs)
 
 
 def _stacked(shape: tuple[int, ...], batch: int, count: int) -> tuple[int, ...]:

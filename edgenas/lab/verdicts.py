@@ -5,19 +5,26 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
-from edgenas_agent.timing import median_interval
+from edgenas_agent.estimates import headline
 
 from edgenas.lab.measurement import Protocol
 
+#: Verdicts after which measuring again may give a better one; the rest of a study's boards decide how often.
+WORTH_AGAIN = ("noisy", "drifted", "preempted", "throttled")
 #: Robust coefficient of variation above which trtexec warns (sampleOptions.h).
 NOISY_CV = 0.025
-#: Two blocks may differ by so much before the board is said to drift.
+#: Two blocks may differ by so much before the board is said to drift, and the reference network from what is known.
 DRIFT = 0.05
+#: Of many blocks the most different two differ more: they are looked at in so many groups.
+GROUPS = 8
 #: One thread that has its core to itself uses as much processor time as wall time.
 LEAST_CPU_SHARE = 0.90
+#: Several threads: their share of the time in which they could have run and did not, and how often a second one of them
+#: was made to give up its core. Two processes that share a core change places every few milliseconds.
+MOST_DELAY, MOST_SWITCHES_HZ = 0.10, 50.0
 #: A clock that fell by more than this slowed the later runs.
 CLOCK_DROP = 0.05
 #: The graver one names the whole; the others stay in the evidence.
@@ -49,33 +56,33 @@ def verdict(
     block_cpu_ns: Sequence[int],
     protocol: Protocol,
     conditions: Mapping[str, Any],
+    *,
+    scheduling: Mapping[str, Any] | None = None,
+    reference: Mapping[str, Any] | None = None,
+    known_reference_ms: float | None = None,
 ) -> Verdict:
     """Judge raw times.
-
-    The interval is the union of two that assume no distribution: that of the median of all samples (order statistics,
-    the rule by which the agent stops), and that of the block medians, which also holds what the samples inside one
-    block have in common. Fewer than six blocks have no interval of 95 %, so their range stands for it.
 
     Args:
         samples_ns: Wall time of each timed run, nanoseconds, not empty.
         block_sizes: Their division into blocks, each at least 1, summing to ``len(samples_ns)``.
-        block_cpu_ns: Processor time of each block, nanoseconds.
+        block_cpu_ns: Processor time of each block, nanoseconds; empty where it is not known.
         protocol: As asked.
-        conditions: ``before`` and ``after``.
+        conditions: ``before`` and ``after``, and a list ``during``.
+        scheduling: How the measuring process was raised, and for each block how long its threads stood waiting.
+        reference: The reference network's ``block_medians_ns`` and ``latency_ms`` in the same measurement.
+        known_reference_ms: What that network takes on this board when all is well.
     """
     ends = list(accumulate(block_sizes))
     blocks = [samples_ns[end - size : end] for end, size in zip(ends, block_sizes, strict=True)]
-    medians = sorted(statistics.median(block) for block in blocks)
-    latency = statistics.median(medians)
+    medians = [statistics.median(block) for block in blocks]
     ordered = sorted(samples_ns)
-    of_samples = median_interval(ordered, protocol.confidence) or (ordered[0], ordered[-1])
-    of_blocks = median_interval(medians, protocol.confidence) or (medians[0], medians[-1])
-    low, high = min(of_samples[0], of_blocks[0]), max(of_samples[1], of_blocks[1])
+    latency, low, high = headline(ordered, medians, protocol.confidence)
 
     found = {
         "throttled": _throttling(conditions),
-        "preempted": _preemption(blocks, block_cpu_ns, protocol),
-        "drifted": _drift([statistics.median(block) for block in blocks]),
+        "preempted": _preemption(blocks, block_cpu_ns, protocol, scheduling or {}),
+        "drifted": _drift(medians) + _reference_drift(reference or {}, known_reference_ms),
         "noisy": _noise(ordered, latency, high - low, protocol),
     }
     name = next((name for name in ORDER if found[name]), "ok")
@@ -83,13 +90,25 @@ def verdict(
     return Verdict(name, latency / 1e6, low / 1e6, high / 1e6, evidence)
 
 
+def worth_again(judged: Verdict | str) -> bool:
+    """Whether measuring once more may give a better verdict. A caller bounds how often it asks.
+
+    Args:
+        judged: A verdict, or its name.
+    """
+    return (judged if isinstance(judged, str) else judged.name) in WORTH_AGAIN
+
+
 def _throttling(conditions: Mapping[str, Any]) -> list[str]:
     before, after = _table(conditions, "before"), _table(conditions, "after")
-    then, now = _table(before, "throttle"), _table(after, "throttle")
+    between = conditions.get("during")
+    readings = [before, *(r for r in between or () if isinstance(r, Mapping)), after]
+    states = [_table(reading, "throttle") for reading in readings]
     found = []
-    active = dict.fromkeys(_names(then, "active") + _names(now, "active"))
+    active = dict.fromkeys(name for state in states for name in _names(state, "active"))
     if active:
         found.append(f"The board was throttling: {', '.join(active)}.")
+    then, now = states[0], states[-1]
     fresh = [name for name in _names(now, "occurred") if name not in _names(then, "occurred") and name not in active]
     if fresh:
         found.append(f"The board throttled during the measurement: {', '.join(fresh)}.")
@@ -97,18 +116,29 @@ def _throttling(conditions: Mapping[str, Any]) -> list[str]:
     if counts[0] is not None and counts[1] is not None and counts[1] > counts[0]:
         found.append(f"The processor counted {counts[1] - counts[0]:.0f} thermal events during the measurement.")
     for key, what in (("frequency_limit_khz", "allowed clock"), ("frequency_khz", "clock")):
-        first, last = _fastest(before, key), _fastest(after, key)
-        if first and last is not None and last < first * (1 - CLOCK_DROP):
-            found.append(f"The {what} fell from {first / 1000:.0f} to {last / 1000:.0f} MHz.")
+        first = _fastest(before, key)
+        later = [clock for reading in readings[1:] if (clock := _fastest(reading, key)) is not None]
+        if first and later and min(later) < first * (1 - CLOCK_DROP):
+            found.append(f"The {what} fell from {first / 1000:.0f} to {min(later) / 1000:.0f} MHz.")
     return found
 
 
-def _preemption(blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int], protocol: Protocol) -> list[str]:
-    if protocol.threads != 1:  # several threads wait for each other, so the share says nothing
+def _preemption(
+    blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int], protocol: Protocol, scheduling: Mapping[str, Any]
+) -> list[str]:
+    found = _shared_core(blocks, cpu_ns) if protocol.threads == 1 else _shared_cores(blocks, protocol, scheduling)
+    if found and scheduling.get("why"):
+        found.append(f"The board does not let this user put the measurement first ({scheduling['why']}).")
+    return found
+
+
+def _shared_core(blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int]) -> list[str]:
+    """One thread: the processor time of the process against the wall time."""
+    if not cpu_ns:
         return []
     shares = [cpu / max(1, sum(block)) for block, cpu in zip(blocks, cpu_ns, strict=True)]
     low = [share for share in shares if share < LEAST_CPU_SHARE]
-    if not low or (statistics.median(shares) >= LEAST_CPU_SHARE and 3 * len(low) < len(shares)):
+    if not _usual(len(low), len(shares), statistics.median(shares) < LEAST_CPU_SHARE):
         return []
     return [
         f"In {len(low)} of {len(shares)} blocks the runtime had the processor for less than {LEAST_CPU_SHARE:.0%} of "
@@ -116,11 +146,67 @@ def _preemption(blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int], protocol
     ]
 
 
+def _shared_cores(
+    blocks: Sequence[Sequence[int]], protocol: Protocol, scheduling: Mapping[str, Any]
+) -> list[str]:  # fmt: skip
+    """Several threads wait for each other, so their processor time says nothing; that they could not run does."""
+    walls = [max(1, sum(block)) for block in blocks]
+    found = []
+    delays = scheduling.get("block_delay_ns") or ()
+    if len(delays) == len(walls):
+        shares = [delay / (wall * protocol.threads) for delay, wall in zip(delays, walls, strict=True)]
+        high = [share for share in shares if share > MOST_DELAY]
+        if _usual(len(high), len(shares), statistics.median(shares) > MOST_DELAY):
+            found.append(
+                f"In {len(high)} of {len(shares)} blocks the runtime's threads stood waiting for a core for more than "
+                f"{MOST_DELAY:.0%} of the time (most {max(high):.0%}): something else ran on the board."
+            )
+    switches = scheduling.get("block_switches") or ()
+    if len(switches) == len(walls):
+        rates = [count / (wall / 1e9) for count, wall in zip(switches, walls, strict=True)]
+        high = [rate for rate in rates if rate > MOST_SWITCHES_HZ]
+        if _usual(len(high), len(rates), statistics.median(rates) > MOST_SWITCHES_HZ):
+            found.append(
+                f"In {len(high)} of {len(rates)} blocks the runtime's threads were interrupted more than "
+                f"{MOST_SWITCHES_HZ:.0f} times a second (most {max(high):.0f}): something else ran on the board."
+            )
+    return found
+
+
+def _usual(bad: int, of: int, median_is_bad: bool) -> bool:
+    """Whether a thing happened often enough to have moved the latency: in the median block, or in a third of all."""
+    return bad > 0 and (median_is_bad or 3 * bad >= of)
+
+
 def _drift(medians: Sequence[float]) -> list[str]:
-    lowest, highest = min(medians), max(medians)
-    if highest <= lowest * (1 + DRIFT):
+    moved = _moved(medians)
+    if moved <= DRIFT:
         return []
-    return [f"The medians of the blocks differ by {highest / max(lowest, 1) - 1:.1%} (more than {DRIFT:.0%})."]
+    return [f"The medians of the blocks differ by {moved:.1%} (more than {DRIFT:.0%})."]
+
+
+def _moved(medians: Sequence[float]) -> float:
+    """How far the medians of consecutive groups of blocks lie apart, as a share."""
+    count = min(GROUPS, len(medians))
+    edges = [round(number * len(medians) / count) for number in range(count + 1)]
+    levels = [statistics.median(medians[start:end]) for start, end in pairwise(edges)]
+    return max(levels) / max(min(levels), 1) - 1
+
+
+def _reference_drift(reference: Mapping[str, Any], known_ms: float | None) -> list[str]:
+    found = []
+    medians = reference.get("block_medians_ns") or ()
+    if medians and (moved := _moved(medians)) > DRIFT:
+        found.append(
+            f"The reference network, timed in between, changed by {moved:.1%} (more than {DRIFT:.0%}): the board did."
+        )
+    latency_ms = _number(reference.get("latency_ms"))
+    if latency_ms and known_ms and abs(latency_ms / known_ms - 1) > DRIFT:
+        found.append(
+            f"The reference network took {latency_ms:.4g} ms; this board is known to take {known_ms:.4g} ms for it "
+            f"({latency_ms / known_ms - 1:+.1%})."
+        )
+    return found
 
 
 def _noise(ordered: Sequence[int], latency: float, width: float, protocol: Protocol) -> list[str]:

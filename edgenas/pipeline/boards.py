@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -13,30 +13,18 @@ import numpy as np
 from edgenas.compile import Artifact
 from edgenas.compile.artifact import Array
 from edgenas.deploy import OUTPUT_TOLERANCE
-from edgenas.errors import AgentFailed, DeviceError, EdgenasError, LinkError, OutputMismatch, RuntimeMissing
-from edgenas.lab import AgentClient, Board, Measurement, Protocol, measurement_key, runtime_for
+from edgenas.errors import AgentFailed, LinkError, OutputMismatch, RuntimeMissing
+from edgenas.lab import AgentClient, Board, Contact, Incident, Measurement, Protocol, measurement_key, runtime_for
 from edgenas.pipeline.leasing import Patience, hold
 from edgenas.pipeline.workspace import Workspace
 
+__all__ = ["Boards", "Incident", "compare_outputs"]
+
 ATTEMPTS = 3
-# After so many candidates in a row that a board could not serve, the study stops instead of failing the rest.
-FAILURES_IN_A_ROW = 3
+# Where the runtime was asked for less exact arithmetic than this computer's.
+PRECISION_TOLERANCE = {"fp16": 0.05, "tf32": 0.05, "bf16": 0.2, "int8": 0.5}
 # A board that was lost in the middle of a job is waited for so long, at most.
 AGAIN_S = 60.0
-
-
-@dataclass(frozen=True)
-class Incident:
-    """A fault on the way that another attempt healed: kept with the evaluation, shown to the user."""
-
-    target: str
-    kind: str
-    blame: str
-    message: str
-
-    @classmethod
-    def of(cls, target: str, error: EdgenasError) -> Incident:
-        return cls(target, error.kind, error.blame.value, error.message)
 
 
 class Boards:
@@ -63,7 +51,6 @@ class Boards:
         self._patience = patience or Patience()
         self._held: set[str] = set()
         self._clients: dict[str, AgentClient] = {}
-        self._failures: dict[str, int] = {}
 
     def __enter__(self) -> Boards:
         return self
@@ -102,6 +89,17 @@ class Boards:
             self._clients[name] = client
         return self._clients[name]
 
+    def contact(self, name: str) -> Contact:
+        """The session with a board for a pool, which closes it; may be called from another thread.
+
+        Raises:
+            BoardBusy, LinkError, TrustError, DeviceError: As for :meth:`client`.
+        """
+        client = self.client(name)
+        self._clients.pop(name, None)
+        probe = self._workspace.store.get_probe(name) or {}
+        return Contact(client, str(probe.get("board", {}).get("boot_id", "")))
+
     def recorded(self, name: str, artifact: Artifact, protocol: Protocol) -> Measurement | None:
         """What the store knows of this artifact on this board under this protocol; the board is not touched."""
         key = self.key(name, artifact, protocol)
@@ -110,7 +108,7 @@ class Boards:
     def key(self, name: str, artifact: Artifact, protocol: Protocol) -> str | None:
         """The key of a measurement, from what the board last said of itself; ``None`` if it never did."""
         probe = self._workspace.store.get_probe(name)
-        build = probe and runtime_for(self._workspace.target(name), artifact.format, probe)
+        build = probe and runtime_for(self._workspace.target(name), artifact.format, probe, protocol.provider)
         if not probe or not build:
             return None
         return measurement_key(artifact.sha256, build.id, Board.from_dict(probe["board"]).fingerprint, protocol)
@@ -136,7 +134,7 @@ class Boards:
         name: str,
         artifact: Artifact,
         inputs: Sequence[Array],
-        expected: Sequence[Array],
+        expected: Sequence[Array] | None,
         protocol: Protocol,
         *,
         again: bool = False,
@@ -148,7 +146,8 @@ class Boards:
             name: Of the target.
             artifact: To time.
             inputs: Arrays for one inference.
-            expected: The host's outputs for them; the board's must agree within ``OUTPUT_TOLERANCE``.
+            expected: The host's outputs for them; the board's must agree within ``OUTPUT_TOLERANCE``. ``None`` for a
+                file of which nobody knows how exact it is.
             protocol: How to time.
             again: Measure even if it is recorded; the new one is kept beside the old.
             on_progress: Told what the agent reports meanwhile.
@@ -171,30 +170,20 @@ class Boards:
                     return found, tuple(incidents)
                 client.send(artifact)
                 measurement, outputs = client.measure(artifact, list(inputs), protocol, on_progress=on_progress)
-                _compare(name, outputs, expected)
+                # A program that measures by itself gives no outputs; from all others the client insists on them.
+                if expected is not None and outputs:
+                    compare_outputs(name, outputs, expected, protocol.precision)
             except (LinkError, AgentFailed) as error:
                 self._drop(name)
                 incidents.append(Incident.of(name, error))
                 if len(incidents) >= ATTEMPTS:
-                    self._count_failure(name)
                     raise
                 if self._on_incident:
                     self._on_incident(incidents[-1])
                 time.sleep(len(incidents))
-            except DeviceError:
-                self._count_failure(name)
-                raise
             else:
                 self._workspace.store.record(measurement, again=again)
-                self._failures[name] = 0
                 return measurement, tuple(incidents)
-
-    def _count_failure(self, name: str) -> None:
-        self._failures[name] = self._failures.get(name, 0) + 1
-
-    def exhausted(self, name: str) -> bool:
-        """Whether a board failed so many candidates in a row that asking on makes no sense."""
-        return self._failures.get(name, 0) >= FAILURES_IN_A_ROW
 
     def _drop(self, name: str) -> None:
         client = self._clients.pop(name, None)
@@ -202,7 +191,19 @@ class Boards:
             client.close()
 
 
-def _compare(name: str, outputs: Sequence[Array], expected: Sequence[Array]) -> None:
+def compare_outputs(name: str, outputs: Sequence[Array], expected: Sequence[Array], precision: str = "") -> None:
+    """Make sure that a board computes what this computer computes.
+
+    Args:
+        name: Of the board.
+        outputs: Its.
+        expected: This computer's for the same inputs.
+        precision: That the runtime was asked for, where it is another one than the artifact's.
+
+    Raises:
+        OutputMismatch: They differ by more than the tolerance.
+    """
+    tolerance = PRECISION_TOLERANCE.get(precision, OUTPUT_TOLERANCE)
     if len(outputs) != len(expected):
         raise OutputMismatch(f"On {name} the artifact gave {len(outputs)} outputs, on this computer {len(expected)}.")
     for index, (ours, theirs) in enumerate(zip(expected, outputs, strict=True)):
@@ -211,9 +212,9 @@ def _compare(name: str, outputs: Sequence[Array], expected: Sequence[Array]) -> 
         scale = float(np.max(np.abs(ours), initial=0.0)) or 1.0
         difference = float(np.max(np.abs(ours.astype(np.float64) - theirs), initial=0.0)) / scale
         # Written so that NaN fails.
-        if not difference <= OUTPUT_TOLERANCE:
+        if not difference <= tolerance:
             raise OutputMismatch(
                 f"On {name} output {index} differs from this computer's by {difference:.2g} of the largest value, "
-                f"more than {OUTPUT_TOLERANCE:g}.",
+                f"more than {tolerance:g}.",
                 hint=f"The runtime on {name} computes something else: look at `edgenas doctor {name}`.",
             )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from edgenas.compile import Artifact, host_outputs
-from edgenas.compile.artifact import Array
-from edgenas.errors import EdgenasError, ObjectiveError, UnexpectedFault
-from edgenas.lab import Measurement, Protocol
-from edgenas.pipeline.boards import Boards
+from edgenas.compile.skeleton import Skeleton, make_skeleton
+from edgenas.errors import BoardQuarantined, CompileError, EdgenasError, ObjectiveError, UnexpectedFault, UsageError
+from edgenas.lab import Measurement
+from edgenas.pipeline.pooled import Answer, PooledBoards, Work
 from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
-from edgenas.search import Outcome
+from edgenas.search import STARTED, Outcome
 from edgenas.spaces import Config
 
 # What is computed for each name; a name that ends in `@TARGET` is measured on that board.
@@ -48,14 +48,13 @@ def targets_of(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class BoardEvaluator:
-    """The evaluate function of a study whose latencies are measured on boards.
+    """The evaluation of a study whose latencies are measured on boards: many candidates are under way at a time.
 
     Args:
-        workspace: Where artifacts and measurements are kept.
+        workspace: Where artifacts are kept.
         subject: The super-network and its data.
-        boards: Sessions with the boards.
+        boards: All boards of the study.
         names: Values to compute.
-        protocol: How to time.
         study: For which artifacts are kept.
         again: Measure even what is recorded.
         on_phase: Told what is being done: board (or ``""`` for this computer) and phase.
@@ -65,9 +64,8 @@ class BoardEvaluator:
         self,
         workspace: Workspace,
         subject: Subject,
-        boards: Boards,
+        boards: PooledBoards,
         names: Sequence[str],
-        protocol: Protocol,
         *,
         study: str | None = None,
         again: bool = False,
@@ -78,72 +76,149 @@ class BoardEvaluator:
         self._boards = boards
         self._names = tuple(names)
         self._targets = targets_of(names)
-        self._protocol = protocol
         self._study = study
         self._again = again
         self._on_phase = on_phase
 
-    def __call__(self, configs: Sequence[Config]) -> list[Outcome | Exception]:
-        """One outcome for each configuration; a candidate's failure is returned, not raised.
+    def stream(self, configs: Sequence[Config], stopping: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
+        """Outcomes in the order in which they become known; a candidate's failure is an outcome too.
 
         Raises:
-            EdgenasError: Going on makes no sense: a board failed several candidates in a row, a host key changed, or
-                this computer's disk or store cannot be written.
+            EdgenasError: Going on makes no sense: no board is left for a target, a host key changed, somebody else
+                holds a board, or this computer's disk or store cannot be written. What ran is finished before.
         """
-        return [self._try(config) for config in configs]
-
-    def _try(self, config: Config) -> Outcome | Exception:
+        batch = _Batch(self._targets)
+        self._boards.next_round()
         try:
-            return self.evaluate(config)
+            for position, config in enumerate(configs):
+                if stopping():
+                    break
+                yield position, STARTED
+                yield from batch.known(self._begin(batch, position, config))
+                for answer in self._boards.answers(wait=False):
+                    yield from batch.known(batch.take(answer))
+                while self._boards.full and not stopping():
+                    for answer in self._boards.answers(wait=True):
+                        yield from batch.known(batch.take(answer))
+            while batch.open and not stopping():
+                for answer in self._boards.answers(wait=True):
+                    yield from batch.known(batch.take(answer))
+        except _Stop as stop:
+            for answer in self._boards.drain():
+                with contextlib.suppress(_Stop):
+                    yield from batch.known(batch.take(answer))
+            raise stop.error from stop.error.__cause__
+        if batch.open:
+            for answer in self._boards.drain():
+                with contextlib.suppress(_Stop):
+                    yield from batch.known(batch.take(answer))
+
+    def _begin(self, batch: _Batch, position: int, config: Config) -> tuple[int, Any] | None:
+        try:
+            with self._boards.host_work():
+                values, details, work = self._prepare(config)
         except EdgenasError as error:
-            if error.blame.value in ("host", "bug") or any(self._boards.exhausted(t) for t in self._targets):
-                raise
-            if error.exit_code in (2, 4, 5):
-                raise
-            return error
+            return batch.fail(position, error)
         except Exception as error:
             fault = UnexpectedFault(f"{type(error).__name__}: {error}")
             fault.__cause__ = error
-            return fault
+            return position, fault
+        batch.add(position, values, details)
+        result = batch.complete(position)
+        for target in self._targets:
+            answer = self._boards.ask(position, target, work[target], again=self._again)
+            if answer is not None:
+                result = batch.take(answer)
+        return result
 
-    def evaluate(self, config: Config) -> Outcome:
-        """All values of one configuration.
-
-        Raises:
-            EdgenasError: It failed; the error says who is to blame.
-        """
+    def _prepare(self, config: Config) -> tuple[dict[str, float], dict[str, Any], dict[str, Work]]:
+        """What this computer knows of a configuration, and what its targets get."""
         self._on_phase("", "accuracy" if "accuracy" in self._names else "extracting")
         module = self._subject.calibrated(config)
         values: dict[str, float] = {"macs": float(module.macs), "params": float(module.params)}
         if "accuracy" in self._names:
             values["accuracy"] = self._subject.accuracy(module, "valid")
         details: dict[str, Any] = {}
-        keys: list[str] = []
+        work: dict[str, Work] = {}
         if self._targets or "size_bytes" in self._names:
             self._on_phase("", "compiling")
-            artifact, inputs, expected = self.compiled(config, module)
-            values["size_bytes"] = float(artifact.size_bytes)
-            details["artifact"] = artifact.sha256
-            for target in self._targets:
-                measurement, incidents = self._boards.measure(
-                    target, artifact, inputs, expected, self._protocol, again=self._again,
-                    on_progress=partial(self._tell, target),
-                )  # fmt: skip
-                keys.append(measurement.key)
-                for name, read in BOARD_VALUES.items():
-                    values[f"{name}@{target}"] = read(measurement)
-                details.setdefault("verdicts", {})[target] = measurement.verdict
-                if incidents:
-                    details.setdefault("incidents", []).extend(asdict(incident) for incident in incidents)
-        return Outcome(values, tuple(keys), details)
+            formats = dict.fromkeys(self._boards.formats[target] for target in self._targets) or {"onnx": None}
+            made = {format: self._compiled(config, module, format) for format in formats}
+            first = next(iter(made.values()))[0]
+            values["size_bytes"] = float(first.size_bytes)
+            details["artifact"] = first.sha256
+            work = {target: made[self._boards.formats[target]][1] for target in self._targets}
+        return values, details, work
 
-    def _tell(self, target: str, progress: dict[str, Any]) -> None:
-        runs = progress.get("samples")
-        self._on_phase(target, f"{progress['phase']} ({runs} runs)" if runs else str(progress["phase"]))
-
-    def compiled(self, config: Config, module: Any) -> tuple[Artifact, list[Array], list[Array]]:
-        """The artifact of a sub-network, an input for it, and the host's outputs."""
-        artifact = self._subject.compile(config, module, self._workspace.artifacts)
+    def _compiled(self, config: Config, module: Any, format: str) -> tuple[Artifact, Work]:
+        artifact = self._subject.compile(config, module, self._workspace.artifacts, format)
         self._workspace.store.add_artifact(artifact, self._subject.net.space.key(config), self._study)
-        inputs = [spec.random(INPUT_SEED) for spec in artifact.inputs]
-        return artifact, inputs, host_outputs(artifact, inputs)
+        timed: Artifact | Skeleton = artifact
+        with contextlib.suppress(CompileError, UsageError):  # then the whole artifact goes over
+            timed = make_skeleton(artifact)
+        filled = timed.artifact if isinstance(timed, Skeleton) else timed
+        inputs = [spec.random(INPUT_SEED) for spec in filled.inputs]
+        return artifact, Work(timed, inputs, host_outputs(filled, inputs))
+
+
+class _Batch:
+    """What is known of the candidates that are under way."""
+
+    def __init__(self, targets: Sequence[str]) -> None:
+        self._targets = tuple(targets)
+        self.open: dict[int, tuple[dict[str, float], dict[str, Any], dict[str, str]]] = {}
+
+    def add(self, position: int, values: dict[str, float], details: dict[str, Any]) -> None:
+        self.open[position] = (values, details, {})
+
+    def take(self, answer: Answer) -> tuple[int, Any] | None:
+        """The candidate's outcome, where this completes it.
+
+        Raises:
+            _Stop: The study cannot go on.
+        """
+        if answer.position not in self.open:
+            return None  # it has failed on another board
+        if answer.measurement is None:
+            return self.fail(answer.position, answer.error or UnexpectedFault("A board gave neither result nor error."))
+        values, details, keys = self.open[answer.position]
+        measurement = answer.measurement
+        keys[answer.target] = measurement.key
+        for name, read in BOARD_VALUES.items():
+            values[f"{name}@{answer.target}"] = read(measurement)
+        details.setdefault("verdicts", {})[answer.target] = measurement.verdict
+        if measurement.target != answer.target:
+            details.setdefault("measured_on", {})[answer.target] = measurement.target
+        if answer.incidents:
+            details.setdefault("incidents", []).extend(asdict(incident) for incident in answer.incidents)
+        return self.complete(answer.position)
+
+    def complete(self, position: int) -> tuple[int, Any] | None:
+        values, details, keys = self.open[position]
+        if len(keys) < len(self._targets):
+            return None
+        del self.open[position]
+        return position, Outcome(values, tuple(keys[target] for target in self._targets), details)
+
+    def fail(self, position: int, error: EdgenasError) -> tuple[int, Any]:
+        """The candidate's failure.
+
+        Raises:
+            _Stop: It is not the candidate's own, and the study cannot go on.
+        """
+        if error.blame.value in ("host", "bug") or error.exit_code in (2, 4, 5) or isinstance(error, BoardQuarantined):
+            raise _Stop(error)
+        self.open.pop(position, None)
+        return position, error
+
+    @staticmethod
+    def known(result: tuple[int, Any] | None) -> tuple[tuple[int, Any], ...]:
+        return () if result is None else (result,)
+
+
+class _Stop(Exception):
+    """Going on with the study makes no sense."""
+
+    def __init__(self, error: EdgenasError) -> None:
+        super().__init__(error.message)
+        self.error = error

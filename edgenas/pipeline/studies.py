@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import CheckpointError, StudyError
-from edgenas.lab import Protocol, protocol
-from edgenas.pipeline.boards import Boards, Incident
+from edgenas.lab import BoardFigures, Incident, Protocol, protocol
+from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.evaluator import BoardEvaluator, targets_of
 from edgenas.pipeline.leasing import Patience
+from edgenas.pipeline.pooled import PooledBoards
+from edgenas.pipeline.rules import Rules
 from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import SearchResult, Study, StudyEvent, StudySettings
@@ -37,6 +39,7 @@ class StudyPlan:
         seed: Of all chance.
         batch_size: Configurations proposed together; ``None`` for the tactic's own.
         protocol: How to time.
+        rules: How to deal with boards and verdicts.
     """
 
     name: str
@@ -50,6 +53,7 @@ class StudyPlan:
     seed: int = 0
     batch_size: int | None = None
     protocol: Protocol = field(default_factory=lambda: protocol("standard"))
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Watch:
     event: Callable[[StudyEvent], None] = lambda event: None
     phase: Callable[[str, str], None] = lambda board, phase: None
     incident: Callable[[Incident], None] = lambda incident: None
+    set_aside: Callable[[str, str], None] = lambda board, reason: None
+    figures: Callable[[Mapping[str, BoardFigures]], None] = lambda figures: None
 
 
 def start_study(
@@ -98,12 +104,11 @@ def start_study(
             "checkpoint_sha256": subject.sha256,
             "data": subject.data,
             "protocol": plan.protocol.to_dict(),
+            **plan.rules.to_dict(),
         },
     )
     targets = targets_of(settings.needed)
-    for target in targets:
-        workspace.target(target)
-    with _boards(workspace, plan.name, targets, watch, patience) as boards:
+    with _boards(workspace, plan.name, targets, plan.protocol, plan.rules, watch, patience) as boards:
         study = Study.open_or_create(workspace.store, plan.name, settings)
         return _run(workspace, study, subject, boards, watch or Watch(), None)
 
@@ -132,7 +137,9 @@ def resume_study(
         LinkError, TrustError, DeviceError: A board cannot take part.
     """
     study, subject = open_study(workspace, name)
-    with _boards(workspace, name, targets_of(study.settings.needed), watch, patience) as boards:
+    rules = Rules.from_dict(study.settings.extra)
+    targets = targets_of(study.settings.needed)
+    with _boards(workspace, name, targets, protocol_of(study), rules, watch, patience) as boards:
         return _run(workspace, study, subject, boards, watch or Watch(), budget)
 
 
@@ -160,15 +167,26 @@ def open_study(workspace: Workspace, name: str) -> tuple[Study, Subject]:
 
 @contextmanager
 def _boards(
-    workspace: Workspace, study: str, targets: Sequence[str], watch: Watch | None, patience: Patience | None
-) -> Iterator[Boards]:
+    workspace: Workspace,
+    study: str,
+    targets: Sequence[str],
+    protocol: Protocol,
+    rules: Rules,
+    watch: Watch | None,
+    patience: Patience | None,
+) -> Iterator[PooledBoards]:
     """The boards of a study, all of them held."""
-    on_incident = (watch or Watch()).incident
-    with Boards(workspace, on_incident, purpose=f"study {study}", patience=patience) as boards:
+    watch = watch or Watch()
+    formats = rules.formats(workspace, targets)
+    with Boards(workspace, purpose=f"study {study}", patience=patience) as boards:
         # In one order for all studies, or two of them might wait for each other.
-        for target in sorted(targets):
-            boards.ready(target, "onnx")
-        yield boards
+        for name in sorted(formats):
+            boards.ready(name, formats[name])
+        with PooledBoards(
+            workspace, boards, targets, protocol, rules,
+            on_phase=watch.phase, on_incident=watch.incident, on_set_aside=watch.set_aside,
+        ) as pooled:  # fmt: skip
+            yield pooled
 
 
 def protocol_of(study: Study) -> Protocol:
@@ -177,11 +195,13 @@ def protocol_of(study: Study) -> Protocol:
 
 
 def _run(
-    workspace: Workspace, study: Study, subject: Subject, boards: Boards, watch: Watch, budget: int | None
+    workspace: Workspace, study: Study, subject: Subject, boards: PooledBoards, watch: Watch, budget: int | None
 ) -> SearchResult:
     evaluator = BoardEvaluator(
-        workspace, subject, boards, study.settings.needed, protocol_of(study), study=study.name, on_phase=watch.phase
-    )
+        workspace, subject, boards, study.settings.needed, study=study.name, on_phase=watch.phase
+    )  # fmt: skip
     watch.begin(study)
-    # One candidate at a time: each is recorded as soon as its board has answered.
-    return study.run(evaluator, budget=budget, chunk=1, give_up_after=FAILURES_IN_A_ROW, on_event=watch.event)
+    try:
+        return study.run(evaluator, budget=budget, give_up_after=FAILURES_IN_A_ROW, on_event=watch.event)
+    finally:
+        watch.figures(boards.pool.figures())

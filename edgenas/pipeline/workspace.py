@@ -31,6 +31,7 @@ class Workspace:
             home = user_data_path("edgenas", appauthor=False)
         self.home = home.expanduser().absolute()
         self._store_url = store_url
+        self._runtimes: dict[str, str] = {}
         try:
             self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -57,7 +58,21 @@ class Workspace:
         Raises:
             TargetError: There is none of that name.
         """
-        return self.store.get_target(name)
+        from dataclasses import replace
+
+        target = self.store.get_target(name)
+        return replace(target, runtime=self._runtimes[name]) if name in self._runtimes else target
+
+    def use_runtime(self, name: str, runtime: str) -> None:
+        """Take a board for one that measures with another runtime than the inventory says, as long as this lives.
+
+        Raises:
+            UsageError: There is no such runtime.
+        """
+        from edgenas.lab.probe import check_runtime
+
+        check_runtime(runtime, self.home)
+        self._runtimes[name] = runtime
 
     def connect(self, target: Target) -> AgentClient:
         """Open a session with the agent on a board; installs the agent where it is missing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -31,20 +32,31 @@ def render(data: ReportData) -> str:
         "progress": [f for f in (progress_figure(data),) if f],
     }
     plots = {f.name: f.plot for group in figures.values() for f in group}
-    plotly, script = (_plotly() if plots else "", _resource("report.js"))
-    template = _environment().get_template("report.html.j2")
-    return template.render(
+    environment, parts = page_parts(plots)
+    return environment.get_template("report.html.j2").render(
+        **parts,
         data=data,
         page=page(data),
         figures=figures,
         plots=plots,
         dark=palette.DARK,
-        style=Markup(_resource("style.css")),
-        plotly=Markup(plotly),
-        script=Markup(script),
-        policy=_policy([s for s in (plotly, script) if s]),
         open_strips=OPEN_STRIPS,
     )
+
+
+def page_parts(plots: Mapping[str, Any]) -> tuple[Environment, dict[str, Any]]:
+    """What every page is made with: the environment of its template, and style, scripts and policy to hand to it.
+
+    Args:
+        plots: Figures of the page by name; without any, plotly stays out.
+    """
+    plotly, script = (_plotly() if plots else "", _resource("report.js"))
+    return _environment(), {
+        "style": Markup(_resource("style.css")),
+        "plotly": Markup(plotly),
+        "script": Markup(script),
+        "policy": _policy([s for s in (plotly, script) if s]),
+    }
 
 
 @lru_cache(maxsize=1)

@@ -130,11 +130,13 @@ class Agent:
                 return
 
     def worker(self) -> int:
-        """The process that measures."""
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and parent_of(int(entry.name)) == self.process.pid:
-                return int(entry.name)
-        raise AssertionError("no worker runs")
+        """The process that measures: a child of the agent's, or of the process that forks workers for it."""
+        parents = {pid: parent_of(pid) for pid in (int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit())}
+        children = [pid for pid, parent in parents.items() if parent == self.process.pid]
+        grandchildren = [pid for pid, parent in parents.items() if parent in children]
+        if not children:
+            raise AssertionError("no worker runs")
+        return (grandchildren or children)[0]
 
     def temporary(self) -> list[Path]:
         """What lies in the folders of temporary files."""

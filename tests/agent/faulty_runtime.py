@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas_agent.frames import Tensor
-from edgenas_agent.runtimes import Runtime, Session, Signature, register_runtime
+from edgenas_agent.runtimes import Options, Runtime, Session, Signature, register_runtime
 
 
 @register_runtime("faulty")
@@ -29,7 +29,7 @@ class FaultyRuntime(Runtime):
     def providers(self) -> list[str]:
         return ["cpu"]
 
-    def load(self, path: str, provider: str, threads: int) -> Session:
+    def load(self, path: str, options: Options) -> Session:
         when, _, what = Path(path).read_text().partition(" ")
         if when == "load":
             fault(what)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 
 import pytest
+from edgenas_agent.estimates import discarded, headline
 from edgenas_agent.refusal import Refusal
 from edgenas_agent.timing import (
     Protocol,
@@ -64,7 +65,7 @@ def test_warm_up_outlasts_slow_first_runs_and_none_of_them_is_timed():
     timing, _ = timed(chain(falling, repeat(5 * MS)))
     assert timing.settled
     assert timing.warmup_runs > 150
-    assert max(timing.samples_ns) < 1.1 * min(timing.samples_ns)
+    assert max(timing.samples_ns) < 1.2 * min(timing.samples_ns)
 
 
 def test_warm_up_that_never_settles_ends_in_time_and_says_so():
@@ -117,18 +118,23 @@ def test_interval_covers_the_true_median_as_often_as_it_says(draw: Callable[[ran
     assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / trials) <= covered / trials <= 0.99
 
 
-def test_coverage_holds_where_looking_after_each_block_decides_when_to_stop():
-    protocol = Protocol(ci_width=0.1, min_samples=30)
+@pytest.mark.parametrize(("own", "shared"), [(0.3, 0.0), (0.05, 0.02), (0.01, 0.05)])
+def test_coverage_holds_where_looking_after_each_block_decides_when_to_stop(own: float, shared: float):
+    protocol = Protocol(ci_width=0.1)
     rng = random.Random(5)
     covered = trials = 300
     for _ in range(trials):
         samples: list[float] = []
-        while len(samples) < 30 or not converged(samples, protocol):
-            samples += [math.exp(rng.gauss(0, 0.3)) for _ in range(10)]
-        interval = median_interval(sorted(samples), 0.95)
-        assert interval is not None
-        covered -= not interval[0] <= 1.0 <= interval[1]
-    assert covered / trials >= 0.90  # looking often costs a little; it must not cost much
+        medians: list[float] = []
+        while len(medians) < 3 or not converged(samples, medians, protocol):
+            # What the runs of a block have in common (a clock, a cache) the next block may not have.
+            level = math.exp(rng.gauss(0, shared))
+            block = [level * math.exp(rng.gauss(0, own)) for _ in range(20)]
+            samples += block
+            medians.append(statistics.median(block))
+        found = headline(sorted(samples), medians, 0.95)
+        covered -= not found.low <= 1.0 <= found.high
+    assert covered / trials >= 0.92  # looking often costs a little; it must not cost much
 
 
 def test_ranks_are_those_of_the_tables_and_too_few_samples_have_none():
@@ -152,15 +158,17 @@ def test_settled_by_pyperfs_rule():
 def test_blocks_fit_the_bounds():
     protocol = Protocol()
     assert block_size(100_000, protocol) == 1000  # a tenth of a second
-    assert block_size(1, protocol) == 4096 // 3
+    assert block_size(1, protocol) == 16384 // 16  # short runs too can be looked at in many blocks
     assert block_size(2e9, protocol) == 3  # three blocks within 20 s
     assert block_size(1e12, protocol) == 1
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"threads": 0}, {"max_samples": 10**9}, {"ci_width": "0.1"}, {"min_samples": 1.5}, {"max_s": True}, {"version": 2},
-     {"confidence": 1.0}, {"warmup_max_s": -1}, {"threads": None}],
+    [{"threads": 0}, {"max_samples": 10**9}, {"ci_width": "0.1"}, {"min_samples": 1.5}, {"max_s": True}, {"version": 1},
+     {"confidence": 1.0}, {"warmup_max_s": -1}, {"threads": None}, {"min_s": "60"}, {"interval_ms": -1},
+     {"rest_max_s": 1e9}, {"affinity": "3-1"}, {"affinity": "big"}, {"affinity": 2}, {"precision": None},
+     {"provider": "x" * 300}, {"interleave": 1}, {"preprocess": "resize"}, {"postprocess": [1]}],
 )  # fmt: skip
 def test_a_protocol_out_of_bounds_is_refused_by_name(change):
     with pytest.raises(Refusal, match=next(iter(change))) as caught:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas_agent.frames import Tensor
-from edgenas_agent.runtimes import Runtime, Session, Signature, register_runtime
+from edgenas_agent.runtimes import Options, Runtime, Session, Signature, register_runtime
 
 
 @register_runtime("witness")
@@ -23,7 +23,7 @@ class WitnessRuntime(Runtime):
     def providers(self) -> list[str]:
         return ["cpu"]
 
-    def load(self, path: str, provider: str, threads: int) -> Session:
+    def load(self, path: str, options: Options) -> Session:
         return WitnessSession()
 
 

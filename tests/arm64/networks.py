@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import flatbuffers
@@ -16,28 +17,29 @@ from edgenas.compile.artifact import Artifact, TensorSpec, sha256_of
 CHANNELS, SIZE, LAYERS = 32, 7, 1
 
 
-def weights() -> list[np.ndarray]:
+def weights(channels: int = CHANNELS) -> list[np.ndarray]:
     """One 3x3 kernel a layer, shape (out, in, 3, 3); seeded."""
     draw = np.random.default_rng(0)
-    shape = (CHANNELS, CHANNELS, 3, 3)
-    return [(draw.standard_normal(shape) / np.sqrt(9 * CHANNELS)).astype(np.float32) for _ in range(LAYERS)]
+    shape = (channels, channels, 3, 3)
+    return [(draw.standard_normal(shape) / np.sqrt(9 * channels)).astype(np.float32) for _ in range(LAYERS)]
 
 
-def onnx_fp32(folder: Path) -> Artifact:
+def onnx_fp32(folder: Path, channels: int = CHANNELS) -> Artifact:
     """One 3x3 convolution with ReLU."""
-    return _keep(folder, _model().SerializeToString(), "onnx", "fp32", (1, CHANNELS, SIZE, SIZE))
+    return _keep(folder, _model(channels).SerializeToString(), "onnx", "fp32", (1, channels, SIZE, SIZE))
 
 
-def onnx_int8(folder: Path) -> Artifact:
+def onnx_int8(folder: Path, channels: int = CHANNELS) -> Artifact:
     """The same, quantized after the fact with QDQ nodes."""
     folder.mkdir(parents=True, exist_ok=True)
-    source, target = folder / "source.onnx", folder / "int8.onnx"
-    onnx.save(_model(), str(source))
-    quantize_static(
-        source, target, _Batches(), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8, per_channel=True,
-    )  # fmt: skip
-    return _keep(folder, target.read_bytes(), "onnx", "int8", (1, CHANNELS, SIZE, SIZE))
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        source, target = Path(work) / "source.onnx", Path(work) / "int8.onnx"
+        onnx.save(_model(channels), str(source))
+        quantize_static(
+            source, target, _Batches(channels), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8, per_channel=True,
+        )  # fmt: skip
+        return _keep(folder, target.read_bytes(), "onnx", "int8", (1, channels, SIZE, SIZE))
 
 
 def tflite_fp32(folder: Path) -> Artifact:
@@ -98,23 +100,23 @@ def classifier(folder: Path, seed: int) -> Artifact:
 
 
 class _Batches(CalibrationDataReader):
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         draw = np.random.default_rng(1)
-        self._left = [draw.standard_normal((1, CHANNELS, SIZE, SIZE)).astype(np.float32) for _ in range(4)]
+        self._left = [draw.standard_normal((1, channels, SIZE, SIZE)).astype(np.float32) for _ in range(4)]
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return {"x": self._left.pop()} if self._left else None
 
 
-def _model() -> onnx.ModelProto:
-    shape = [1, CHANNELS, SIZE, SIZE]
+def _model(channels: int) -> onnx.ModelProto:
+    shape = [1, channels, SIZE, SIZE]
     nodes, current = [], "x"
     for number in range(LAYERS):
         after = "y" if number == LAYERS - 1 else f"r{number}"
         nodes.append(helper.make_node("Conv", [current, f"w{number}"], [f"c{number}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu", [f"c{number}"], [after]))
         current = after
-    constants = [numpy_helper.from_array(kernel, f"w{number}") for number, kernel in enumerate(weights())]
+    constants = [numpy_helper.from_array(kernel, f"w{number}") for number, kernel in enumerate(weights(channels))]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y"))
     graph = helper.make_graph(nodes, "net", [x], [y], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

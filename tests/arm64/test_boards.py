@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +26,8 @@ from edgenas.lab import Measurement, connect, family, protocol
 from edgenas.lab.session import SILENCE_S
 from edgenas.pipeline.boards import Boards, Incident
 from edgenas.pipeline.workspace import Workspace
+from edgenas.search import Outcome, search
+from edgenas.spaces import Choice, SearchSpace
 from tests.arm64 import networks
 from tests.arm64.conftest import SPECS, ArmLab
 
@@ -196,6 +202,84 @@ def test_a_pulled_cable_is_a_lost_connection_and_heals_once_it_is_back(
     assert found.incidents[0].kind == "ConnectionLost"
     assert found.noticed_s < 2 * SILENCE_S * family("emulated").patience
     assert found.measurement.latency_ms == pytest.approx(measured["pi3"]["fp32"][0].latency_ms, rel=5e-3)
+
+
+#: What a sub-network of a small space gets right; it was recorded, for nothing here is trained.
+ACCURACY = {("fp32", 32): 0.90, ("int8", 32): 0.89, ("fp32", 16): 0.85, ("int8", 16): 0.84}
+SPACE = SearchSpace([Choice("precision", ("fp32", "int8")), Choice("channels", (16, 32))])
+#: Of the time that the largest sub-network takes there.
+LIMIT = 0.6
+
+
+def test_a_study_finds_another_best_sub_network_for_another_board(arm_lab: ArmLab, measured: Table, nets: Path) -> None:
+    make = {"fp32": networks.onnx_fp32, "int8": networks.onnx_int8}
+
+    def find(board: str) -> tuple[dict[str, Any], dict[str, float]]:
+        latency: dict[str, float] = {}
+
+        def evaluate(configs: list[dict[str, Any]]) -> list[Outcome]:
+            return [outcome(config["precision"], config["channels"]) for config in configs]
+
+        def outcome(precision: str, channels: int) -> Outcome:
+            artifact = make[precision](nets / board, channels)
+            # A board and this computer round int8 otherwise; what an int8 network computes is compared elsewhere.
+            measurement, _ = agent.measure(artifact, [artifact.inputs[0].random(0)], RULE)
+            latency[f"{precision} {channels}"] = round(measurement.latency_ms, 4)
+            values = {"accuracy": ACCURACY[precision, channels], f"latency_ms@{board}": measurement.latency_ms}
+            return Outcome(values, (measurement.key,), {})
+
+        limit = f"latency_ms@{board}<={LIMIT * measured[board]['fp32'][0].latency_ms}"
+        goals = ("accuracy max", f"latency_ms@{board} min")
+        with connect(arm_lab.target(board), home=arm_lab.workspace.home) as agent:
+            result = search(SPACE, evaluate, goals, budget=4, tactic="random", seed=0, constraints=[limit])
+        return dict(result.best("accuracy max").config), latency
+
+    with ThreadPoolExecutor(len(SPECS)) as pool:
+        found = dict(zip(SPECS, pool.map(find, SPECS), strict=True))
+    print("best:", found)
+    assert found["pi5"][0] == {"precision": "int8", "channels": 32}  # dot products make the wide one fast enough
+    assert found["pi4"][0] == found["pi3"][0] == {"precision": "fp32", "channels": 16}
+
+
+def test_a_clock_that_jumps_changes_no_latency(arm_lab: ArmLab, measured: Table, nets: Path) -> None:
+    """As on a board without a clock of its own that meets a time server in the middle of a measurement."""
+    board, artifact = arm_lab.boards["pi4"], networks.onnx_fp32(nets)
+    said: list[int] = []
+
+    def jump() -> None:
+        said.append(board.ssh("sudo date -s '2031-01-01' && sleep 1 && sudo date -s '1999-01-01'").returncode)
+
+    jumping: list[threading.Thread] = []
+
+    def start() -> None:
+        jumping.append(threading.Thread(target=jump))
+        jumping[0].start()
+
+    with connect(arm_lab.target("pi4"), home=arm_lab.workspace.home) as agent:
+        lease = agent.lease("a clock that jumps")
+        found, _ = agent.measure(artifact, [artifact.inputs[0].random(0)], LONG, on_progress=Once(start))
+        jumping[0].join()
+        lease.renew()
+    assert said == [0]
+    assert max(found.samples_ns) < 1e9
+    assert found.latency_ms == pytest.approx(measured["pi4"]["fp32"][0].latency_ms, rel=5e-3)
+
+
+def test_where_the_time_goes_inside_a_network(arm_lab: ArmLab, measured: Table, nets: Path, tmp_path: Path) -> None:
+    wide, narrow = networks.onnx_fp32(nets), networks.onnx_fp32(nets, 16)
+    picture = tmp_path / "layers.svg"
+    command = [sys.executable, "-c", "from edgenas.cli import main; main()", "--home", str(arm_lab.workspace.home)]
+    command += ["profile", str(wide.path), "--target", "pi5", "--protocol", "quick", "--layers", "--runs", "20"]
+    done = subprocess.run([*command, "--picture", str(picture), "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    layers = json.loads(done.stdout)["layers"]
+    assert "Conv" in json.dumps(layers)
+    assert picture.read_text().lstrip().startswith("<")
+    with connect(arm_lab.target("pi5"), home=arm_lab.workspace.home) as agent:
+        profiles = [agent.profile(net, [net.inputs[0].random(0)], RULE, runs=20) for net in (wide, narrow)]
+    heaviest = [max(profile.nodes, key=lambda node: node.ms) for profile in profiles]
+    assert all("Conv" in node.op for node in heaviest), heaviest
+    assert heaviest[0].ms > 2 * heaviest[1].ms
 
 
 def plan(artifact: Artifact, name: str, expect: Array | None = None) -> ReleasePlan:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgenas.lab import Target
+from tests.lab.phones import adb, adb_server, phone  # noqa: F401  (fixtures)
 from tests.lab.sshd import Sshd
 
 

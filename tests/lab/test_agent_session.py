@@ -154,17 +154,26 @@ def test_bad_candidates_are_typed_and_the_session_goes_on(
                 agent.measure(artifact, [x], FAST, deadline_s=deadline_s)
             assert "board" in caught.value.message
             assert artifact.sha256[:12] in caught.value.message
-            assert children(agent.hello.pid) == []
+            # What forks workers stays, and the workers do not.
+            assert wait_until_gone([pid for forks in children(agent.hello.pid) for pid in children(forks)]) == []
         with pytest.raises(UsageError):
             agent.measure(net, [x.astype(np.float64)], FAST)
 
         def crash() -> None:
-            for pid in children(agent.hello.pid):
+            for pid in descendants(agent.hello.pid)[1:]:
                 os.kill(pid, signal.SIGSEGV)
 
         with pytest.raises(CandidateCrashed, match="SIGSEGV"):
             agent.measure(slow_net, [x], LONG, on_progress=when_timing(crash))
         assert agent.measure(net, [x], FAST)[0].samples_ns
+
+        def crash_all() -> None:
+            for pid in descendants(agent.hello.pid):
+                os.kill(pid, signal.SIGKILL)
+
+        with pytest.raises(CandidateCrashed, match="SIGKILL"):
+            agent.measure(slow_net, [x], LONG, on_progress=when_timing(crash_all))
+        assert agent.measure(net, [x], FAST)[0].samples_ns, "what forks workers is made anew"
 
 
 def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact, slow_net: Artifact) -> None:
@@ -189,7 +198,7 @@ def test_a_killed_agent_is_an_agent_that_failed(board: LabBoard, net: Artifact, 
 def test_an_agent_that_falls_silent_is_given_up(
     local_board: LabBoard, net: Artifact, slow_net: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgenas.lab.client.jobs.SILENCE_S", 2.0)
+    monkeypatch.setattr("edgenas.lab.client.asking.SILENCE_S", 2.0)
     agent = connect(local_board.target, home=local_board.home)
     freeze = when_timing(lambda: os.kill(agent.hello.pid, signal.SIGSTOP))
     with pytest.raises(ConnectionLost, match="silent"):

@@ -16,7 +16,7 @@ def test_the_shipped_families_load_and_name_sources_that_the_agent_has() -> None
 
     known = families()
     assert {"generic", "local", "raspberry-pi", "jetson", "android-termux"} <= set(known)
-    sources = set(conditions._CLASSES)
+    sources = set(conditions.names())
     for each in known.values():
         assert set(each.conditions) <= sources
         assert set(each.runtimes) <= set(runtimes.names())

@@ -143,8 +143,6 @@ def test_doctor_never_raises_and_always_names_a_command(ssh_board: LabBoard, tmp
 
 def test_doctor_looks_this_computer_over(home: Path, user_home: Path) -> None:
     checks = by_name(doctor(None, home))
-    assert checks["packages"].ok
-    assert checks["home"].ok
-    assert checks["ssh key"].fix == "ssh-keygen -t ed25519"
+    assert [check for check in checks.values() if not check.ok] == []
     (home / "file").write_text("")
     assert not by_name(doctor(None, home / "file" / "below"))["home"].ok

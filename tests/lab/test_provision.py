@@ -9,6 +9,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from edgenas.cli.app import app
 from edgenas.errors import BoardBusy, DeviceDiskFull, EdgenasError, HostError, RuntimeMissing, TargetError, UsageError
-from edgenas.lab import connect, protocol
+from edgenas.lab import Reservations, connect, protocol
 from edgenas.lab.provision import Source, inspect_board, provision, remove
 from edgenas.lab.session import Session
 from edgenas.lab.wheels import BoardPython, fetch
@@ -115,9 +116,9 @@ def test_a_cut_in_the_middle_goes_on_where_it_stopped(
     target = own_sshd.target(python=bare.target.python, root=str(bare.root))
     begin, sent = Session.begin, 0
 
-    def cut(self: Session, op: str, fields: dict, body: bytes = b"", number: int | None = None) -> int:
+    def cut(self: Session, op: str, fields: dict, body: bytes = b"", *more: Any, **named: Any) -> int:
         nonlocal sent
-        found = begin(self, op, fields, body, number)
+        found = begin(self, op, fields, body, *more, **named)
         if op == "put" and len(body) == 1024 * 1024:
             sent += 1
             if sent == 5:
@@ -198,6 +199,28 @@ def test_what_edgenas_did_not_make_and_what_others_use_is_left_alone(bare: LabBo
             provision(bare.target, bare.home, ["onnxruntime"], Source(wheels=wheels))
         with pytest.raises(BoardBusy):
             remove(bare.target, bare.home)
+
+
+def test_a_board_that_one_has_reserved_oneself_gets_its_runtimes_and_loses_them(bare: LabBoard, wheels: Path) -> None:
+    with connect(bare.target, home=bare.home) as agent:
+        Reservations(bare.home).keep(agent.reserve("an afternoon of mine", 600))
+    other = bare.home.parent / "somebody else"
+    other.mkdir()
+    (other / "known_hosts").write_text((bare.home / "known_hosts").read_text())
+    for attempt in (
+        lambda: provision(bare.target, other, ["onnxruntime"], Source(wheels=wheels)),
+        lambda: remove(bare.target, other),
+    ):
+        with pytest.raises(BoardBusy, match=r"reserved by .* for an afternoon of mine"):
+            attempt()
+    assert inspect_board(bare.target, other).runtimes == {}
+    assert list(provision(bare.target, bare.home, ["onnxruntime"], Source(wheels=wheels)).runtimes) == ["onnxruntime"]
+    with connect(bare.target, home=bare.home) as agent:
+        assert agent.holders().reservation is not None
+        assert agent.holders().lease is None
+    remove(bare.target, bare.home)
+    assert not bare.root.exists()
+    assert Reservations(bare.home).find(bare.target.name) is None
 
 
 @pytest.mark.parametrize(

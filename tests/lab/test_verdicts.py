@@ -9,14 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgenas.lab import Verdict, protocol, verdict
+from edgenas.lab import Verdict, protocol, verdict, worth_again
 
 MS = 1_000_000
 ASKED = protocol("standard")
 
 
 def judge(
-    blocks: list[list[int]], cpu_share: float | list[float] = 1.0, before: Any = None, after: Any = None, **asked: Any
+    blocks: list[list[int]],
+    cpu_share: float | list[float] = 1.0,
+    before: Any = None,
+    after: Any = None,
+    during: Any = (),
+    seen: dict[str, Any] | None = None,
+    **asked: Any,
 ) -> Verdict:
     shares = cpu_share if isinstance(cpu_share, list) else [cpu_share] * len(blocks)
     return verdict(
@@ -24,13 +30,21 @@ def judge(
         [len(block) for block in blocks],
         [int(sum(block) * share) for block, share in zip(blocks, shares, strict=True)],
         protocol("standard", **asked),
-        {"before": before or {}, "after": after or {}},
+        {"before": before or {}, "during": during, "after": after or {}},
+        **(seen or {}),
     )
 
 
 def steady(level_ms: float = 2.0, count: int = 40, spread: float = 0.002, seed: int = 0) -> list[int]:
     rng = np.random.default_rng(seed)
     return [int(level_ms * MS * (1 + spread * x)) for x in rng.standard_normal(count)]
+
+
+def waited(shares: list[float] | None, switches: int = 0) -> dict[str, Any]:
+    """That four threads stood waiting for such shares of four blocks of ``steady()``."""
+    wall = sum(steady())
+    delays = None if shares is None else [int(4 * share * wall) for share in shares]
+    return {"scheduling": {"block_delay_ns": delays, "block_switches": [switches] * 4, "raised": "", "why": "EPERM"}}
 
 
 def test_a_quiet_board_is_ok() -> None:
@@ -58,6 +72,17 @@ def test_one_slow_run_in_twenty_does_not_move_the_latency() -> None:
         ("preempted", judge([steady(seed=seed) for seed in range(4)], [1.0, 0.5, 0.5, 1.0])),
         ("ok", judge([steady(seed=seed) for seed in range(8)], [1.0] * 7 + [0.8])),
         ("ok", judge([steady(seed=seed) for seed in range(4)], 0.3, threads=4)),
+        ("preempted", judge([steady()] * 4, 2.0, threads=4, seen=waited([0.5, 0.5, 0.6, 0.0]))),
+        ("ok", judge([steady()] * 4, 2.0, threads=4, seen=waited([0.5, 0.0, 0.0, 0.0, 0.0][:4], 3))),
+        ("preempted", judge([steady()] * 4, 2.0, threads=4, seen=waited(None, 300))),
+        ("ok", judge([steady()] * 4, 1.0, seen=waited([0.0] * 4, 300))),
+        ("drifted", judge([steady()] * 4, seen={"reference": {"block_medians_ns": [100, 101, 109, 110]}})),
+        ("ok", judge([steady()] * 4, seen={"reference": {"block_medians_ns": [100, 101, 102, 100]}})),
+        ("drifted", judge([steady()] * 4, seen={"reference": {"latency_ms": 1.1}, "known_reference_ms": 1.0})),
+        ("drifted", judge([steady()] * 4, seen={"reference": {"latency_ms": 0.9}, "known_reference_ms": 1.0})),
+        ("ok", judge([steady()] * 4, seen={"reference": {"latency_ms": 1.03}, "known_reference_ms": 1.0})),
+        ("ok", judge([steady()] * 4, seen={"reference": {"why": "no kernel"}, "known_reference_ms": 1.0})),
+        ("ok", judge([steady(2.0, 10, 0.02, seed) for seed in range(200)])),
         ("throttled", judge([steady()] * 3, after={"throttle": {"active": ["frequency capped"]}})),
         ("throttled", judge([steady()] * 3, after={"throttle": {"active": [], "occurred": ["undervoltage"]}})),
         ("throttled", judge([steady()] * 3, before={"throttle": {"count": 4}}, after={"throttle": {"count": 9}})),
@@ -75,6 +100,16 @@ def test_one_slow_run_in_twenty_does_not_move_the_latency() -> None:
                 [steady()] * 3,
                 before={"throttle": {"occurred": ["undervoltage"]}, "frequency_khz": {"cpu0": 600_000}},
                 after={"throttle": {"occurred": ["undervoltage"]}, "frequency_khz": {"cpu0": 1_500_000}},
+            ),
+        ),
+        ("throttled", judge([steady()] * 3, during=[{}, {"throttle": {"active": ["too hot"]}}])),
+        (
+            "throttled",
+            judge(
+                [steady()] * 3,
+                before={"frequency_khz": {"cpu0": 1_500_000}},
+                during=[{"frequency_khz": {"cpu0": 900_000}}],
+                after={"frequency_khz": {"cpu0": 1_500_000}},
             ),
         ),
         (
@@ -111,3 +146,27 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says() -> None:
 def test_any_samples_have_a_verdict(blocks: list[list[int]]) -> None:
     found = judge(blocks)
     assert 0 < found.low <= found.latency_ms <= found.high
+
+
+def test_a_board_that_does_not_let_a_measurement_go_first_is_blamed_where_it_was_interrupted() -> None:
+    found = judge([steady()] * 4, 0.5, seen=waited([0.0] * 4))
+    assert found.name == "preempted"
+    assert "does not let this user" in found.evidence[1]
+    assert not any("does not let" in sentence for sentence in judge([steady()] * 4, seen=waited([0.0] * 4)).evidence)
+
+
+def test_what_is_worth_measuring_again() -> None:
+    assert not worth_again("ok")
+    assert all(worth_again(name) for name in ("noisy", "drifted", "preempted", "throttled"))
+    assert worth_again(judge([steady(level) for level in (2.0, 3.0)]))
+
+
+def test_three_blocks_that_differ_say_less_than_their_range() -> None:
+    """What blocks have in common is known from three numbers only; the interval must say so."""
+    rng = np.random.default_rng(8)
+    covered = 0
+    for _ in range(400):
+        levels = 2.0 * np.exp(0.01 * rng.standard_normal(3))
+        found = judge([steady(level, 30, 0.001, int(rng.integers(1 << 30))) for level in levels])
+        covered += found.low <= 2.0 <= found.high
+    assert covered / 400 >= 0.92

@@ -38,7 +38,8 @@ def sshd(tmp_path: Path, workspace: Workspace) -> Iterator[Sshd]:
     """A board by SSH, trusted and in the inventory as ``board``."""
     with Sshd(tmp_path / "sshd") as server:
         (workspace.home / "known_hosts").write_text(server.known_hosts_line())
-        workspace.store.add_target(server.target("board", python=sys.executable))
+        # Of the family of this computer, for that is what it is: nobody knows what else runs beside these tests.
+        workspace.store.add_target(server.target("board", python=sys.executable, family="local"))
         yield server
 
 

@@ -32,7 +32,17 @@ _measurements = st.builds(
     target=st.text("abcXYZ019_.-", min_size=1, max_size=63),
     board=st.builds(Board, _text, _text, _counts, _text, _text, _counts, _text, _text),
     runtime=st.builds(RuntimeBuild, _plain_text, _plain_text, _plain_text),
-    protocol=st.builds(Protocol, name=_text, max_s=_floats, threads=st.integers(1, 64)),
+    protocol=st.builds(
+        Protocol,
+        name=_text,
+        max_s=_floats,
+        threads=st.integers(1, 64),
+        interval_ms=_floats,
+        affinity=_text,
+        preprocess=st.lists(_text, max_size=2).map(tuple),
+        prepare=st.just(("governor",)) | st.just(()),
+    )
+    | st.builds(lambda name, max_s: Protocol.from_dict({"name": name, "max_s": max_s, "version": 1}), _text, _floats),
     samples_ns=st.lists(_counts, max_size=50).map(tuple),
     block_sizes=st.lists(_counts, max_size=5).map(tuple),
     block_cpu_ns=st.lists(_counts, max_size=5).map(tuple),

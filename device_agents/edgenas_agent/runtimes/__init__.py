@@ -7,9 +7,11 @@ absent, and its import may crash. A board's native runtime is added by ``--runti
 from __future__ import annotations
 
 import abc
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Type, TypeVar
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
 
 from edgenas_agent.frames import ITEM_BYTES, Tensor
+from edgenas_agent.protocol import Protocol
 from edgenas_agent.refusal import Refusal
 
 _CLASSES: Dict[str, Type[Runtime]] = {}
@@ -17,11 +19,57 @@ _T = TypeVar("_T", bound="Type[Runtime]")
 
 
 class Signature(NamedTuple):
-    """An input as the artifact says it; -1 stands for a dimension that it leaves open."""
+    """An input as the artifact says it.
+
+    Attributes:
+        name: May differ from the name that the host knows it by.
+        dtype: NumPy name; empty where the artifact leaves type and shape open.
+        shape: -1 stands for a dimension that it leaves open.
+    """
 
     name: str
     dtype: str
     shape: Tuple[int, ...]
+
+
+class Options(NamedTuple):
+    """How an artifact is to be run.
+
+    Attributes:
+        provider: One of the runtime's :meth:`Runtime.providers`; empty takes the default.
+        threads: Inside one inference.
+        precision: Of the runtime's arithmetic, for example ``fp16``; empty is the artifact's own.
+        affinity: Cores that this process was bound to before; empty where it was not.
+        profile: Where a runtime that can tell the times of its layers writes them: the beginning of a file's name.
+        graph: File to which a runtime that can writes the graph that it really runs.
+    """
+
+    provider: str = ""
+    threads: int = 1
+    precision: str = ""
+    affinity: Tuple[int, ...] = ()
+    profile: str = ""
+    graph: str = ""
+
+
+class SelfTiming(NamedTuple):
+    """What a runtime says that measures by itself.
+
+    Attributes:
+        samples_ns: Times that it told, nanoseconds, in order.
+        block_sizes: How they fall into blocks; sums to the number of samples.
+        statistic: What a sample is: ``sample`` (one timed run), or ``median`` or ``mean`` of all runs of a block.
+        runs: Timed runs behind all of it; 0 where it does not tell.
+        peak_memory_bytes: Of what it started.
+        detail: What else there is to know.
+    """
+
+    samples_ns: List[int]
+    block_sizes: List[int]
+    statistic: str
+    runs: int
+    peak_memory_bytes: int
+    detail: Dict[str, Any]
 
 
 class Session(abc.ABC):
@@ -30,10 +78,21 @@ class Session(abc.ABC):
     Attributes:
         provider: What really runs the graph.
         inputs: In calling order.
+        detail: How the options took effect, for example which share of the graph the provider took.
     """
 
     provider: str
     inputs: List[Signature]
+    detail: Mapping[str, Any] = MappingProxyType({})
+
+    def measure_itself(self, protocol: Protocol) -> Optional[SelfTiming]:
+        """Times from a runtime that cannot be called run by run; ``None`` from all others.
+
+        Raises:
+            Refusal: ``bad_request`` where the protocol asks for what it cannot do, ``load_failed``, ``crashed`` or
+                ``no_match`` (it ran, but did not tell a time).
+        """
+        return None
 
     @abc.abstractmethod
     def prepare(self, tensors: Sequence[Tensor]) -> Any:
@@ -70,13 +129,12 @@ class Runtime(abc.ABC):
         """What can run a graph here; the default is first."""
 
     @abc.abstractmethod
-    def load(self, path: str, provider: str, threads: int) -> Session:
+    def load(self, path: str, options: Options) -> Session:
         """From the file to a session that can run.
 
-        Args:
-            path: Of the artifact.
-            provider: One of :meth:`providers`; empty takes the default.
-            threads: Inside one inference.
+        Raises:
+            Refusal: ``runtime_missing`` where an option cannot be had here, ``load_failed`` where it can but did not
+                take effect: nothing falls back in silence.
         """
 
 
@@ -96,17 +154,38 @@ def names() -> List[str]:
     return list(_CLASSES)
 
 
-def find(name: str, suffix: str) -> Tuple[str, Runtime]:
+def find(name: str, suffix: str, declared: Any = None) -> Tuple[str, Runtime]:
     """The runtime of a name, or, without a name, the first that loads files of a suffix.
 
+    Args:
+        name: Of the runtime.
+        suffix: With the dot.
+        declared: The declaration of a program that measures by itself, where the runtime is one.
+
     Raises:
-        Refusal: ``runtime_missing``.
+        Refusal: ``runtime_missing``, or ``bad_request`` for a declaration that is wrong.
     """
+    if declared is not None:
+        from .command import declared_runtime
+
+        return declared_runtime(declared)
     for known, cls in _CLASSES.items():
         if known == name or (not name and suffix in cls.suffixes):
             return known, cls()
     wanted = f"named {name!r}" if name else f"for {suffix} files"
     raise Refusal("runtime_missing", f"this agent knows no runtime {wanted}, only {', '.join(_CLASSES)}")
+
+
+def choose(wanted: str, known: Sequence[str], name: str, what: str) -> str:
+    """What was asked for, or the first of the known ones.
+
+    Raises:
+        Refusal: ``runtime_missing``; it is not among them.
+    """
+    if wanted and wanted not in known:
+        there = f"only {', '.join(known)}" if known else "none at all"
+        raise Refusal("runtime_missing", f"{name} here has no {what} {wanted!r}, {there}", {what: list(known)})
+    return wanted or known[0]
 
 
 def match_inputs(tensors: Sequence[Tensor], inputs: Sequence[Signature]) -> List[Tensor]:
@@ -129,6 +208,8 @@ def match_inputs(tensors: Sequence[Tensor], inputs: Sequence[Signature]) -> List
 
 
 def _fits(tensor: Tensor, wanted: Signature) -> bool:
+    if not wanted.dtype:
+        return True
     same_length = len(tensor[2]) == len(wanted.shape)
     return (
         tensor[1] == wanted.dtype and same_length and all(w in (-1, n) for n, w in zip(tensor[2], wanted.shape))
@@ -151,4 +232,4 @@ def from_numpy(name: str, array: Any) -> Tensor:
     return name, dtype, tuple(int(n) for n in array.shape), array.tobytes()
 
 
-from . import onnx, tflite  # noqa: E402, F401  (they register themselves)
+from . import onnx, tflite, torch  # noqa: E402, F401  (they register themselves)

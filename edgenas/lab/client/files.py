@@ -17,12 +17,20 @@ from edgenas.lab.tensors import short
 
 CHUNK = 1024 * 1024
 SEND_S = 600.0
+#: So much at most is sent ahead of time: it waits in the agent's memory until the board has finished what it does.
+AHEAD_BYTES = 1024 * 1024
 #: A recipe of more than this share of its file is not worth the work on the board.
 WORTHWHILE = 0.5
 
 
 class Files(Conversation):
-    """Sends artifacts."""
+    """Sends artifacts.
+
+    Attributes:
+        sent_bytes: Of artifacts and recipes, so far.
+    """
+
+    sent_bytes: int = 0
 
     def send(self, artifact: Artifact | Path) -> str:
         """Put a file on the board where it is not there yet; its SHA-256.
@@ -61,16 +69,50 @@ class Files(Conversation):
         artifact = skeleton.artifact
         if skeleton.share > WORTHWHILE or len(skeleton.recipe) > MAX_BODY:
             return self.send(artifact)
-        if self._lacks(artifact.sha256):
-            fields = {"sha256": artifact.sha256, "suffix": artifact.path.suffix, "size": artifact.size_bytes}
-            try:
-                self._session.request("fill", fields, skeleton.recipe, timeout_s=SEND_S, silence_s=SEND_S / 4)
-            except failures.Refused as refused:
-                if refused.kind in ("unknown_op", "bad_request", "digest_mismatch"):
-                    return self.send(artifact)
-                raise failures.failure(refused, self.target.name, short(artifact.sha256)) from refused
-            self._there.add(artifact.sha256)
+        if self._lacks(artifact.sha256) and not self.arrived(self._begin_fill(skeleton), artifact):
+            return self.send(artifact)
         return artifact.sha256
+
+    def send_ahead(self, skeleton: Skeleton, more_bytes: int = 0) -> int | None:
+        """Begin to put a file without weights on the board, which may be busy; :meth:`arrived` says how it went.
+
+        The agent leaves a file alone that it has already, so it is not asked for it before.
+
+        Args:
+            skeleton: Of the file.
+            more_bytes: That go after it before the board is ready for them.
+
+        Returns:
+            The number of the request; ``None`` where it is too large to wait there.
+        """
+        if skeleton.share > WORTHWHILE or not self.fits_ahead(len(skeleton.recipe) + more_bytes):
+            return None
+        return self._begin_fill(skeleton)
+
+    def fits_ahead(self, size: int) -> bool:
+        """Whether so many bytes may be sent to a board that is busy."""
+        return size <= AHEAD_BYTES
+
+    def arrived(self, number: int, artifact: Artifact) -> bool:
+        """Wait for a file that is on its way; ``False`` where the agent cannot fill it in, or filled in something else.
+
+        Raises:
+            DeviceDiskFull: There is no room.
+        """
+        try:
+            self._session.finish(number, timeout_s=SEND_S, silence_s=SEND_S / 4)
+        except failures.Refused as refused:
+            if refused.kind in ("unknown_op", "bad_request", "digest_mismatch"):
+                return False
+            raise failures.failure(refused, self.target.name, short(artifact.sha256)) from refused
+        self._there.add(artifact.sha256)
+        return True
+
+    def _begin_fill(self, skeleton: Skeleton) -> int:
+        artifact = skeleton.artifact
+        fields = {"sha256": artifact.sha256, "suffix": artifact.path.suffix, "size": artifact.size_bytes}
+        self.sent_bytes += len(skeleton.recipe)
+        return self._session.begin("fill", fields, skeleton.recipe)
 
     def clean(self) -> int:
         """Remove the agent's cached artifacts and left-over temporary files; how many bytes that freed."""
@@ -95,6 +137,7 @@ class Files(Conversation):
             while sent < size:
                 chunk = stream.read(CHUNK)
                 sent += len(chunk)
+                self.sent_bytes += len(chunk)
                 last = sent >= size or not chunk
                 fields = {"sha256": sha256, "size": size, "last": last, "suffix": path.suffix}
                 number = self._session.begin("put", fields, chunk, number)

@@ -1,30 +1,49 @@
-"""Work that a board does with an artifact: timing it, and running samples through it."""
+"""Timing artifacts on a board, alone or several together."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from edgenas_agent.frames import Frame, FrameError
+from edgenas_agent.frames import MAX_BODY, MAX_HEADER, FrameError
 
-from edgenas.compile.artifact import Artifact, TensorSpec
-from edgenas.lab import answers, failures, tensors
-from edgenas.lab.client.files import Files
-from edgenas.lab.measurement import Board, Measurement, Protocol, RuntimeBuild
-from edgenas.lab.session import SILENCE_S, OnProgress
-from edgenas.lab.tensors import Array, short
-from edgenas.lab.verdicts import verdict
+from edgenas.compile.artifact import Artifact
+from edgenas.compile.skeleton import Skeleton
+from edgenas.errors import CandidateError
+from edgenas.lab import answers, tensors
+from edgenas.lab.client.asking import Asked, Meanwhile
+from edgenas.lab.client.measured import measurement_of
+from edgenas.lab.client.running import Running
+from edgenas.lab.measurement import Measurement, Protocol
+from edgenas.lab.reference import Reference
+from edgenas.lab.session import OnProgress
+from edgenas.lab.tensors import Array
 
-#: The agent keeps the deadline; the host waits so much longer before it stops believing in it.
-GRACE_S = 10.0
 #: Reading a model and its runtime from a slow memory card.
 LOAD_S = 120.0
+#: Of one sample in the agent's answer, with what stands around it; and what the answer may hold of them.
+_SAMPLE_BYTES, _ROOM_BYTES = 11, MAX_HEADER - 128 * 1024
+#: No more candidates than this share a process.
+MOST_TOGETHER = 16
+
+Measured = tuple[Measurement, list[Array]]
+Candidate = tuple[Artifact, Sequence[Array]]
 
 
-class Jobs(Files):
-    """Measures and infers."""
+@dataclass(frozen=True)
+class Begun:
+    """A measurement that was asked for."""
+
+    candidates: tuple[Candidate, ...]
+    protocol: Protocol
+    reference: Reference | None
+    asked: Asked
+
+
+class Jobs(Running):
+    """Times artifacts."""
 
     def measure(
         self,
@@ -34,7 +53,8 @@ class Jobs(Files):
         runtime: str = "",
         deadline_s: float | None = None,
         on_progress: OnProgress | None = None,
-    ) -> tuple[Measurement, list[Array]]:
+        reference: Reference | None = None,
+    ) -> Measured:
         """Time an artifact on the board.
 
         Args:
@@ -44,6 +64,7 @@ class Jobs(Files):
             runtime: Empty takes the target's, else the one for the artifact's format.
             deadline_s: The agent kills the measurement after it; the default allows for the protocol and loading.
             on_progress: Told at least once a second.
+            reference: Timed in between, where the protocol interleaves.
 
         Returns:
             The measurement, and the outputs for the inputs.
@@ -52,129 +73,191 @@ class Jobs(Files):
             CandidateError: The artifact could not be loaded, crashed, hung, or gave numbers that are not finite.
             DeviceError: The board or its agent is at fault.
             LinkError: The link is.
+            UsageError: The protocol has a field out of its bounds.
         """
-        specs, body = tensors.pack(artifact, artifact.inputs, inputs)
-        limit_s = deadline_s or LOAD_S + 1.5 * (protocol.warmup_max_s + protocol.max_s)
-        fields = {
-            "protocol": protocol.to_dict(), "inputs": specs, "family": self.family.for_agent(), "deadline_s": limit_s,
-        }  # fmt: skip
-        frame = self._run("measure", artifact, runtime, fields, body, limit_s, on_progress)
-        said = self._session.parse(answers.MeasureReply, frame.header).measurement
-        if hashlib.sha256(frame.body).hexdigest() != said.output_sha256:
-            self._session.give_up("the outputs do not have the hash that the agent gives them")
-        outputs = self._unpack(artifact, said.outputs, frame.body, count=None)
-        conditions = said.conditions.model_dump()
-        judged = verdict(said.samples_ns, said.block_sizes, said.block_cpu_ns, protocol, conditions)
-        measurement = Measurement(
-            artifact_sha256=artifact.sha256,
-            target=self.target.name,
-            board=Board(**said.board.model_dump()),
-            runtime=RuntimeBuild(said.runtime.name, said.runtime.version, said.runtime.provider),
-            protocol=protocol,
-            samples_ns=tuple(said.samples_ns),
-            block_sizes=tuple(said.block_sizes),
-            block_cpu_ns=tuple(said.block_cpu_ns),
-            warmup_runs=said.warmup_runs,
-            load_ms=said.load_ns / 1e6,
-            peak_memory_bytes=said.peak_memory_bytes,
-            output_sha256=said.output_sha256,
-            stop_reason=said.stop_reason,
-            conditions=conditions,
-            agent_sha256=self.installed.sha256,
-            latency_ms=judged.latency_ms,
-            latency_low_ms=judged.low,
-            latency_high_ms=judged.high,
-            verdict=judged.name,
-            evidence=judged.evidence,
-        )
-        return measurement, outputs
+        how = (protocol, runtime, deadline_s, on_progress, reference)
+        return self._end_measure(self._begin_measure([(artifact, inputs)], *how))[0]
 
-    def infer(
+    def measure_together(
         self,
-        artifact: Artifact,
-        inputs: Sequence[Array],
-        labels: Sequence[int] | None = None,
+        candidates: Sequence[Candidate],
+        protocol: Protocol,
         runtime: str = "",
-        threads: int = 1,
-        deadline_s: float = 600.0,
+        deadline_s: float | None = None,
         on_progress: OnProgress | None = None,
-    ) -> tuple[list[Array], int | None]:
-        """Run many samples through an artifact on the board.
+        reference: Reference | None = None,
+    ) -> list[Measured | CandidateError]:
+        """Time several artifacts in one process, a block of each in turn, so that what changes hits all alike.
+
+        Where one of them fails, nobody can say which: then each is timed alone.
 
         Args:
-            artifact: Sent first where it is not there.
-            inputs: For each input the samples stacked along the first dimension, a multiple of the artifact's batch.
-            labels: The right class of each sample.
+            candidates: Artifacts with their inputs.
+            protocol: Its bounds hold for each by itself.
             runtime: As for :meth:`measure`.
-            threads: Of the runtime inside one inference.
-            deadline_s: For each request; many samples take several.
+            deadline_s: Of each process.
             on_progress: Told at least once a second.
+            reference: As for :meth:`measure`.
 
         Returns:
-            The outputs, stacked in the same way, and how many samples the board itself found right (``None`` without
-            labels).
+            For each its measurement and outputs, or its own failure.
+
+        Raises:
+            DeviceError, LinkError, UsageError: As for :meth:`measure`.
         """
-        count = tensors.stack_length(artifact, inputs, labels)
-        step = tensors.samples_per_request(artifact, count)
-        collected: list[list[Array]] = []
-        correct = 0
-        for start in range(0, count, step):
-            part = [array[start : start + step] for array in inputs]
-            size = len(part[0])
-            wanted = [TensorSpec(s.name, s.dtype, (size, *s.shape[1:])) for s in artifact.inputs]
-            specs, body = tensors.pack(artifact, wanted, part)
-            fields: dict[str, Any] = {"threads": threads, "inputs": specs, "deadline_s": deadline_s}
-            if labels is not None:
-                fields["labels"] = [int(label) for label in labels[start : start + step]]
-            frame = self._run("infer", artifact, runtime, fields, body, deadline_s, on_progress)
-            said = self._session.parse(answers.InferReply, frame.header)
-            collected.append(self._unpack(artifact, said.outputs, frame.body, count=size))
-            if labels is not None:
-                if said.correct is None or said.correct > size:
-                    self._session.give_up("the number of correct samples is missing or cannot be true")
-                correct += said.correct
-        outputs = [np.concatenate(parts) for parts in zip(*collected, strict=True)]
-        return outputs, correct if labels is not None else None
-
-    def _run(
-        self,
-        op: str,
-        artifact: Artifact,
-        runtime: str,
-        fields: Mapping[str, Any],
-        body: bytes,
-        deadline_s: float,
-        on_progress: OnProgress | None,
-    ) -> Frame:
-        everything = {
-            "artifact": artifact.sha256,
-            "suffix": artifact.path.suffix,
-            "runtime": runtime or self.target.runtime,
-            **fields,
-        }
-        for attempt in (1, 2):
-            self.send(artifact)
+        how = (protocol, runtime, deadline_s, on_progress, reference)
+        found: list[Measured | CandidateError] = []
+        for group in _groups(candidates, protocol):
             try:
-                return self._session.request(
-                    op,
-                    everything,
-                    body,
-                    timeout_s=deadline_s + GRACE_S,
-                    silence_s=SILENCE_S,
-                    on_progress=on_progress,
-                )
-            except failures.Refused as refused:
-                # Another host may have made room on the board in between.
-                if refused.kind == "missing_artifact" and attempt == 1:
-                    self._there.discard(artifact.sha256)
+                found += self._end_measure(self._begin_measure(group, *how))
+                continue
+            except CandidateError as error:
+                if len(group) == 1:
+                    found.append(error)
                     continue
-                raise failures.failure(refused, self.target.name, short(artifact.sha256)) from refused
-        raise AssertionError("the second attempt returns or raises")
+            for one in group:
+                try:
+                    found += self._end_measure(self._begin_measure([one], *how))
+                except CandidateError as error:
+                    found.append(error)
+        return found
 
-    def _unpack(
-        self, artifact: Artifact, specs: Sequence[Mapping[str, Any]], body: bytes, count: int | None
-    ) -> list[Array]:
+    def begin_measure(
+        self,
+        artifact: Artifact | Skeleton,
+        inputs: Sequence[Array],
+        protocol: Protocol,
+        runtime: str = "",
+        deadline_s: float | None = None,
+        on_progress: OnProgress | None = None,
+        reference: Reference | None = None,
+    ) -> Begun:
+        """Ask for a measurement without waiting for it, also while the board does another one.
+
+        Args:
+            artifact: Sent first; of a skeleton only what is not filled in on the board.
+            inputs: As the others, as for :meth:`measure`.
+            protocol: How to time.
+            runtime: Empty takes the target's, else the one for the artifact's format.
+            deadline_s: The agent kills the measurement after it.
+            on_progress: Told at least once a second once it is this one's turn.
+            reference: Timed in between, where the protocol interleaves.
+
+        Returns:
+            What :meth:`end_measure` wants; measurements are to be ended in the order in which they were begun.
+
+        Raises:
+            LinkError, DeviceError, UsageError: As for :meth:`measure`.
+        """
+        whole = artifact.artifact if isinstance(artifact, Skeleton) else artifact
+        skeleton = artifact if isinstance(artifact, Skeleton) else None
+        return self._begin_measure(
+            [(whole, inputs)], protocol, runtime, deadline_s, on_progress, reference, skeleton
+        )  # fmt: skip
+
+    def end_measure(self, begun: Begun, meanwhile: Meanwhile | None = None) -> Measured:
+        """Wait for a measurement; raises what :meth:`measure` does.
+
+        Args:
+            begun: As :meth:`begin_measure` gave it.
+            meanwhile: Called again and again while waiting; it may begin further measurements. It says after how many
+                seconds it wants to be called again.
+        """
+        return self._end_measure(begun, meanwhile)[0]
+
+    def _begin_measure(
+        self,
+        candidates: Sequence[Candidate],
+        protocol: Protocol,
+        runtime: str,
+        deadline_s: float | None,
+        on_progress: OnProgress | None,
+        reference: Reference | None,
+        skeleton: Skeleton | None = None,
+    ) -> Begun:
+        """Asks for one candidate's times, or for those of several in turn; the skeleton is of the first."""
+        protocol.check()
+        reference = reference if protocol.interleave else None
+        artifact, peers = candidates[0][0], [each for each, _ in candidates[1:]]
+        command = self.commands.get(runtime or self.target.runtime)
+        packed = [tensors.pack(each, each.inputs, inputs) for each, inputs in candidates]
+        limit_s = deadline_s or allowance_s(protocol, len(candidates), reference is not None)
+        fields: dict[str, Any] = {
+            "protocol": protocol.to_dict(), "inputs": packed[0][0], "family": self.family.for_agent(),
+            "peers": [{**self._described(peer, runtime), "inputs": specs}
+                      for peer, (specs, _) in zip(peers, packed[1:], strict=True)],
+        }  # fmt: skip
+        if command is not None:
+            limit_s = limit_s if deadline_s else limit_s + command.allowance_s
+            fields["declared"] = dict(command.declaration)
+        elif reference is not None:
+            fields["reference"] = {
+                **self._described(reference.artifact, ""),
+                "inputs": [spec.to_dict() for spec in reference.artifact.inputs],
+            }
+            peers = [*peers, reference.artifact]
+        fields["deadline_s"] = limit_s
+        body = b"".join(data for _, data in packed)
+        asked = self._ask_ahead(
+            "measure", artifact, runtime, fields, body, limit_s, on_progress, skeleton, others=peers
+        )  # fmt: skip
+        return Begun(tuple(candidates), protocol, reference, asked)
+
+    def _end_measure(self, begun: Begun, meanwhile: Meanwhile | None = None) -> list[Measured]:
+        frame = self._fetch(begun.asked, meanwhile)
+        said = self._session.parse(answers.MeasureReply, frame.header)
+        if len(said.peers) != len(begun.candidates) - 1:
+            self._session.give_up(f"it timed {len(said.peers) + 1} candidates instead of {len(begun.candidates)}")
+        found, start = [], 0
+        for (artifact, _), answer in zip(begun.candidates, [said.measurement, *said.peers], strict=True):
+            data, start = self._outputs_of(answer, frame.body, start)
+            itself = "declared" in begun.asked.fields
+            if itself != (answer.told is not None):
+                self._session.give_up("it does not say whether a program measured by itself")
+            outputs = [] if itself else self._unpack(artifact, answer.outputs, data, count=None)
+            found.append((self._judged(artifact, answer, begun), outputs))
+        if start != len(frame.body):
+            self._session.give_up("there are more outputs than it describes")
+        return found
+
+    def _judged(self, artifact: Artifact, said: answers.MeasurementAnswer, begun: Begun) -> Measurement:
+        return measurement_of(
+            said, artifact.sha256, self.target.name, self.installed.sha256, begun.protocol, begun.reference
+        )  # fmt: skip
+
+    def _outputs_of(self, said: answers.MeasurementAnswer, body: bytes, start: int) -> tuple[bytes, int]:
+        """The part of the body that holds one candidate's outputs, and where the next part begins."""
         try:
-            return tensors.unpack(self.target.name, artifact, specs, body, count)
+            end = start + tensors.size_of(said.outputs)
         except FrameError as error:
             self._session.give_up(f"the outputs do not fit their description: {error}")
+        data = body[start:end]
+        if hashlib.sha256(data).hexdigest() != said.output_sha256:
+            self._session.give_up("the outputs do not have the hash that the agent gives them")
+        return data, end
+
+    def _described(self, artifact: Artifact, runtime: str) -> dict[str, Any]:
+        name = runtime or self.target.runtime
+        return {"artifact": artifact.sha256, "suffix": artifact.path.suffix, "runtime": name}
+
+
+def allowance_s(protocol: Protocol, candidates: int = 1, interleaved: bool = False) -> float:
+    """What a measurement may take at most: loading, resting, and half as long again as the protocol says."""
+    share = 2.0 if interleaved else 1.5
+    return candidates * (LOAD_S + share * (protocol.warmup_max_s + protocol.max_s)) + protocol.rest_max_s
+
+
+def _groups(candidates: Sequence[Candidate], protocol: Protocol) -> Iterator[list[Candidate]]:
+    """So many at once that their samples fit into one answer, and their inputs into one request."""
+    most = max(1, min(MOST_TOGETHER, _ROOM_BYTES // (protocol.max_samples * _SAMPLE_BYTES)))
+    group: list[Candidate] = []
+    size = 0
+    for candidate in candidates:
+        needs = sum(array.nbytes for array in candidate[1])
+        if group and (len(group) == most or size + needs > MAX_BODY):
+            yield group
+            group, size = [], 0
+        group.append(candidate)
+        size += needs
+    if group:
+        yield group

@@ -1,0 +1,304 @@
+"""The measurement rule on boards whose truth is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from edgenas.errors import (
+    AgentFailed,
+    CandidateCrashed,
+    CandidateOutOfMemory,
+    CandidateRejected,
+    CandidateTimeout,
+    ConnectionLost,
+    DeviceDiskFull,
+    EdgenasError,
+    OutputMismatch,
+    TransferCorrupt,
+    Unreachable,
+    UsageError,
+)
+from edgenas.lab import Measurement, Protocol, protocol
+from edgenas.testing import Cold, Fault, Heat, Link, Noise, SimulatedBoard
+
+STANDARD = protocol("standard")
+HOT = Heat(busy_rise_c=70, time_constant_s=15)
+
+
+def measured(count: int, asked: Protocol = STANDARD, latency_ms: float = 5.0, **board: object) -> list[Measurement]:
+    """One measurement on each of so many boards that differ only in their chance."""
+    return [
+        SimulatedBoard("board", latency_ms={"net": latency_ms}, seed=seed, **board).measure("net", asked)  # type: ignore[arg-type]
+        for seed in range(count)
+    ]
+
+
+def coverage(measurements: list[Measurement], truth_ms: float) -> float:
+    return sum(m.latency_low_ms <= truth_ms <= m.latency_high_ms for m in measurements) / len(measurements)
+
+
+def share(measurements: list[Measurement], verdict: str) -> float:
+    return Counter(m.verdict for m in measurements)[verdict] / len(measurements)
+
+
+# ------------------------------------------------------------------------------------------------------- the interval
+
+
+@pytest.mark.parametrize(
+    ("preset", "latency_ms", "noise"),
+    [
+        ("standard", 5.0, Noise(jitter=0.004)),
+        ("standard", 2.0, Noise(jitter=0.02)),
+        ("standard", 5.0, Noise(jitter=0.05)),
+        ("standard", 5.0, Noise(jitter=0.01, tail_share=0.05, tail_exponent=1.5)),
+        ("standard", 5.0, Noise(jitter=0.02, tail_share=0.30, tail_exponent=1.1)),
+        ("quick", 20.0, Noise(jitter=0.02, tail_share=0.10, tail_exponent=1.0)),
+    ],
+)
+def test_the_interval_covers_the_truth_as_often_as_it_says(preset: str, latency_ms: float, noise: Noise) -> None:
+    found = measured(400, protocol(preset), latency_ms, noise=noise)
+    assert coverage(found, latency_ms) >= 0.93
+    assert max((abs(m.latency_ms / latency_ms - 1) for m in found if m.verdict == "ok"), default=0.0) < 0.02
+
+
+def worst(measurements: list[Measurement], truth_ms: float) -> float:
+    """95 % of the latencies are no farther off than this, as a share."""
+    return sorted(abs(m.latency_ms / truth_ms - 1) for m in measurements)[int(0.95 * len(measurements))]
+
+
+def test_against_a_level_that_wanders_only_longer_measuring_helps() -> None:
+    """The interval takes blocks of 0.1 s as independent: it promises nothing of what wanders slower than that."""
+    quick = measured(200, noise=Noise(wander=0.01, wander_s=0.02))
+    assert coverage(quick, 5.0) >= 0.93
+    slower = Noise(wander=0.01, wander_s=0.1)
+    short, long = measured(80, noise=slower), measured(80, protocol("standard", min_s=6.0), noise=slower)
+    assert min(coverage(short, 5.0), coverage(long, 5.0)) >= 0.75
+    assert worst(long, 5.0) < 0.6 * worst(short, 5.0)
+    slowest = measured(80, noise=Noise(wander=0.01, wander_s=3.0))
+    assert coverage(slowest, 5.0) < 0.75
+    assert worst(slowest, 5.0) < 0.025, "no farther off than the level itself"
+
+
+@pytest.mark.parametrize("stay_s", [0.2, 1.0, 30.0])
+def test_a_board_that_flips_between_two_speeds_is_found_out_by_the_reference_network(stay_s: float) -> None:
+    """No number of repeats shows which of two speeds is the board's own (0.047 and 0.061 ms on one host)."""
+    noise = Noise(slow_factor=0.061 / 0.047, fast_for_s=stay_s, slow_for_s=stay_s)
+    wrong = 0
+    for seed in range(40):
+        board = SimulatedBoard("board", latency_ms={"net": 0.47}, noise=noise, reference_ms=2.0, seed=seed)
+        found = board.measure("net", STANDARD, known_reference_ms=2.0)
+        off = abs(found.latency_ms / 0.47 - 1) > 0.03
+        wrong += off
+        assert not (off and found.verdict == "ok"), found
+    assert wrong > 0
+
+
+# -------------------------------------------------------------------------------------------------------- the verdict
+
+
+def test_a_quiet_board_is_ok() -> None:
+    """The false alarms: of jitter, a warm board and one that was hot long ago."""
+    assert share(measured(100), "ok") == 1.0
+    assert share(measured(100, noise=Noise(jitter=0.015)), "ok") >= 0.95
+    assert share(measured(100, heat=Heat(busy_rise_c=27)), "ok") == 1.0
+    board = SimulatedBoard("board", heat=HOT)
+    asked = protocol("standard", rest_max_s=0)
+    assert "throttled" in [board.measure(f"net{n}", asked).verdict for n in range(20)]
+    board.rest(600)
+    assert board.conditions()["throttle"]["occurred"], "the flags stay until a restart"
+    assert board.measure("net", asked).verdict == "ok"
+
+
+def test_a_throttled_board_is_called_throttled() -> None:
+    asked = protocol("standard", rest_max_s=0)
+    verdicts = Counter[str]()
+    for seed in range(20):
+        board = SimulatedBoard("board", heat=HOT, seed=seed)
+        for _ in range(12):
+            found = board.measure("net", asked)
+            off = abs(found.latency_ms / 5.0 - 1) > 0.02
+            assert found.verdict == "throttled" or not off
+            verdicts[found.verdict] += off
+    assert verdicts["throttled"] > 50
+
+
+def test_a_rest_keeps_a_hot_board_from_being_throttled() -> None:
+    board = SimulatedBoard("board", heat=HOT)
+    for n in range(12):
+        found = board.measure(f"net{n}", STANDARD)
+        assert found.verdict == "ok"
+        assert abs(found.latency_ms / 5.0 - 1) < 0.01
+    assert found.extra["rest"]["waited_s"] > 0
+
+
+@pytest.mark.parametrize(("stolen", "latency_ms"), [(0.3, 5.0), (0.5, 5.0), (0.5, 50.0), (0.8, 20.0)])
+def test_a_board_that_shares_its_core_is_called_preempted(stolen: float, latency_ms: float) -> None:
+    found = measured(25, latency_ms=latency_ms, stolen=stolen)
+    assert share(found, "preempted") == 1.0
+    assert all("something else ran" in m.evidence[0] for m in found)
+
+
+@pytest.mark.parametrize("stolen", [0.02, 0.05, 0.1])
+def test_little_preemption_may_be_named_but_never_hides_a_wrong_latency(stolen: float) -> None:
+    for latency_ms in (5.0, 50.0):
+        for found in measured(30, latency_ms=latency_ms, stolen=stolen):
+            assert found.verdict != "ok" or abs(found.latency_ms / latency_ms - 1) < 0.03
+
+
+def test_a_board_that_becomes_slower_while_it_is_timed_is_called_drifted() -> None:
+    asked = protocol("rigorous")  # twenty seconds of it
+    for seed in range(8):
+        fault = Fault("slow", at_s=10, factor=1.12)
+        found = SimulatedBoard("board", latency_ms={"net": 20.0}, faults=[fault], seed=seed).measure("net", asked)
+        assert found.verdict == "drifted"
+    assert share(measured(8, asked, 20.0, drift_per_hour=20), "drifted") == 1.0
+    assert share(measured(20, latency_ms=20.0, drift_per_hour=0.5), "ok") == 1.0
+
+
+# -------------------------------------------------------------------------------------------------------- the warm-up
+
+
+@pytest.mark.parametrize("preset", ["quick", "standard", "rigorous"])
+@pytest.mark.parametrize("cold", [Cold(0), Cold(1, 5), Cold(5, 100), Cold(3, 3000)])
+def test_a_warm_up_ends_within_its_bounds(preset: str, cold: Cold) -> None:
+    asked = protocol(preset, interleave=False)
+    for latency_ms in (0.5, 5.0, 200.0):
+        found = SimulatedBoard("board", latency_ms={"net": latency_ms}, cold=cold).measure("net", asked)
+        slowest_s = latency_ms * (1 + cold.extra) / 1e3
+        assert found.warmup_runs * slowest_s >= asked.warmup_min_s
+        assert (found.warmup_runs - 1) * latency_ms / 1e3 <= asked.warmup_max_s
+        assert found.extra["settled"] or found.warmup_runs * slowest_s >= asked.warmup_max_s
+
+
+def test_no_cold_run_is_timed() -> None:
+    for found in measured(50, cold=Cold(4, 40)):
+        assert found.verdict == "ok"
+        assert abs(found.latency_ms / 5.0 - 1) < 0.01
+
+
+# --------------------------------------------------------------------------------------------------------- the faults
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("disk_full", DeviceDiskFull),
+        ("corrupt", TransferCorrupt),
+        ("rejected", CandidateRejected),
+        ("out_of_memory", CandidateOutOfMemory),
+        ("non_finite", OutputMismatch),
+        ("crash", CandidateCrashed),
+        ("hang", CandidateTimeout),
+        ("agent_death", AgentFailed),
+        ("panic", ConnectionLost),
+        ("wrong_output", OutputMismatch),
+    ],
+)
+def test_each_fault_is_the_error_of_the_real_client(kind: str, error: type[EdgenasError]) -> None:
+    board = SimulatedBoard("board", faults=[Fault(kind, candidate="bad", times=1)])
+    boot_id = board.board.boot_id
+    board.measure("good", STANDARD)
+    with pytest.raises(error, match="board") as caught:
+        board.measure("bad", STANDARD, deadline_s=60)
+    assert type(caught.value) is error
+    assert caught.value.hint
+    assert (board.board.boot_id == boot_id) == (kind != "panic")
+    if kind == "panic":
+        with pytest.raises(Unreachable):
+            board.connect()
+        board.rest(30)
+    assert board.measure("bad", STANDARD).verdict == "ok", "it struck once"
+    assert [(what, whom) for _, what, whom in board.books.struck] == [(kind, "bad")]
+
+
+def test_a_candidate_that_hangs_is_ended_at_its_deadline() -> None:
+    board = SimulatedBoard("board", faults=[Fault("hang")])
+    with pytest.raises(CandidateTimeout):
+        board.measure("net", STANDARD, deadline_s=60)
+    assert 60 <= board.now_s < 65
+    slow = SimulatedBoard("slow", latency_ms={"net": 30_000.0})
+    with pytest.raises(CandidateTimeout):
+        slow.measure("net", STANDARD, deadline_s=60)
+
+
+def test_a_restart_ends_what_is_timed_and_the_next_measurement_tells_another_boot() -> None:
+    board = SimulatedBoard("board", latency_ms={"net": 20.0}, reboots_s=[5.0])
+    before = board.board.boot_id
+    with pytest.raises(ConnectionLost, match="silent"):
+        board.measure("net", protocol("rigorous"))
+    assert board.now_s == pytest.approx(5 + 15, abs=0.1)
+    board.rest(30)
+    found = board.measure("net", STANDARD)
+    assert found.board.boot_id != before
+    assert found.board.fingerprint == SimulatedBoard("board").board.fingerprint
+    assert board.books.measured == {"net": 1}
+
+
+def test_a_short_cut_heals_by_itself_and_a_long_one_is_a_lost_link() -> None:
+    def cut(for_s: float) -> SimulatedBoard:
+        fault = Fault("link_cut", at_s=5, until_s=5 + for_s)
+        return SimulatedBoard("board", latency_ms={"net": 20.0}, faults=[fault])
+
+    assert cut(8).measure("net", protocol("rigorous")).verdict == "ok"
+    board = cut(60)
+    with pytest.raises(ConnectionLost):
+        board.measure("net", protocol("rigorous"))
+    with pytest.raises(Unreachable):
+        board.measure("net", STANDARD)
+    board.rest(60)
+    assert board.measure("net", STANDARD).verdict == "ok"
+
+
+# --------------------------------------------------------------------------------------------------- the board itself
+
+
+def test_equal_boards_give_equal_measurements_and_others_do_not() -> None:
+    def take(seed: int) -> list[Measurement]:
+        board = SimulatedBoard("board", noise=Noise(tail_share=0.1, wander=0.01), stolen=0.1, seed=seed)
+        return [board.measure(name, STANDARD) for name in ("a", "b")]
+
+    assert take(3) == take(3)
+    assert take(3)[0].samples_ns != take(4)[0].samples_ns
+
+
+def test_the_agent_can_read_everything_that_its_family_expects() -> None:
+    board = SimulatedBoard("board", "pi5", heat=HOT)
+    cool = board.conditions()
+    assert cool["throttle"] == {"active": [], "occurred": [], "flags": "0x0"}
+    for n in range(12):
+        board.measure(f"net{n}", protocol("standard", rest_max_s=0))
+    hot = board.conditions()
+    assert set(hot["throttle"]["occurred"]) == {"frequency capped", "throttled"}
+    assert hot["temperature_c"]["cpu-thermal"] > 75 > cool["temperature_c"]["cpu-thermal"]
+    assert set(cool.get("unread", {})) <= {"pressure"}
+
+
+def test_books_and_link_agree() -> None:
+    board = SimulatedBoard("board", link=Link(delay_ms=100, bytes_per_s=1e6, connect_s=3))
+    assert board.send("net", 5_000_000) == 5_000_000
+    assert board.now_s == pytest.approx(3 + 0.1 + 5)
+    assert board.send("net", 5_000_000) == 0
+    assert board.books.received_bytes == 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: Noise(jitter=-1), "jitter"),
+        (lambda: Noise(tail_share=0.5), "tail_share"),
+        (lambda: Noise(wander_s=0), "wander_s"),
+        (lambda: Heat(idle_rise_c=70), "idles at 92"),
+        (lambda: Fault("gremlin"), "gremlin"),
+        (lambda: Fault("reboot", candidate="net"), "reboot"),
+        (lambda: Fault("crash", at_s=9, until_s=3), "at_s"),
+        (lambda: SimulatedBoard("b", stolen=1.0), "stolen"),
+        (lambda: SimulatedBoard("b", latency_ms={}).measure("net", STANDARD), "net"),
+        (lambda: SimulatedBoard("b", latency_ms={"net": -1.0}).measure("net", STANDARD), "net"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(make: object, word: str) -> None:
+    with pytest.raises(UsageError, match=word) as caught:
+        make()  # type: ignore[operator]
+    assert caught.value.hint
