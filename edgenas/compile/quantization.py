@@ -44,7 +44,8 @@ class Scale:
 
     def whole(self, values: Array) -> Array:
         """Real values as whole numbers."""
-        return np.clip(np.rint(values / self.scale) + self.zero, LOWEST, HIGHEST).astype(np.int8)
+        whole: Array = np.clip(np.rint(values / self.scale) + self.zero, LOWEST, HIGHEST).astype(np.int8)
+        return whole
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,9 @@ def multihead_layer(
         raise build.unknown("attention whose batch is not the first of three axes")
     heads, width = layer.num_heads, layer.head_dim
     size = layer.embed_dim
-    biases = [None] * 3 if layer.in_proj_bias is None else list(layer.in_proj_bias.detach().split(size))
+    biases = [None] * 3 if layer.in_proj_bias is None else list(torch.split(layer.in_proj_bias.detach(), size))
     if layer.in_proj_weight is not None:
-        matrices = list(layer.in_proj_weight.detach().split(size))
+        matrices = list(torch.split(layer.in_proj_weight.detach(), size))
     else:
         matrices = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
     leaf, build.leaf = build.leaf, False
@@ -139,7 +139,8 @@ def encoder_layer(
     src_key_padding_mask: Any = None,
     is_causal: bool = False,
 ) -> Value:
-    activation = {F.relu: "relu", F.gelu: "gelu"}.get(getattr(layer, "activation", None))
+    function: Any = getattr(layer, "activation", None)
+    activation = "relu" if function is F.relu else "gelu" if function is F.gelu else None
     if activation is None or src_key_padding_mask is not None:
         raise build.unknown("an encoder layer with another activation than ReLU or GELU, or with a padding mask")
     leaf, build.leaf = build.leaf, False
@@ -172,16 +173,18 @@ def encoder(
     src_key_padding_mask: Any = None,
     is_causal: bool | None = None,
 ) -> Value:
-    if any(type(layer) is not nn.TransformerEncoderLayer for layer in stack.layers):
+    layers: list[Any] = list(stack.layers)
+    if any(type(layer) is not nn.TransformerEncoderLayer for layer in layers):
         raise build.unknown("an encoder with layers of a kind of its own")
+    norm: Any = stack.norm
     scope, leaf = build.scope, build.leaf
     build.leaf = False
     x = src
-    for number, layer in enumerate(stack.layers):
+    for number, layer in enumerate(layers):
         build.scope = f"{scope}.layers.{number}".lstrip(".")
-        x = encoder_layer(build, layer, x, mask, src_key_padding_mask, bool(is_causal))  # type: ignore[arg-type]
+        x = encoder_layer(build, layer, x, mask, src_key_padding_mask, bool(is_causal))
     build.scope, build.leaf = scope, leaf
-    return x if stack.norm is None else layernorm_layer(build, stack.norm, x)
+    return x if norm is None else layernorm_layer(build, norm, x)
 
 
 @lowers_method("baddbmm")
