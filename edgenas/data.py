@@ -94,7 +94,8 @@ def load_dataset(source: str) -> Dataset:
 
     Args:
         source: A known name (``digits``), a folder, an ``.npz`` file, or ``module:function``. A folder holds one folder
-            of images per class, or these within ``train``, ``valid`` and ``test``. The file holds ``images`` and
+            of images per class, or these within ``train``, ``valid`` and ``test``; or ``train.npz``, ``valid.npz`` and
+            ``test.npz`` with ``images`` and ``labels`` each. The file holds ``images`` and
             ``labels``, or ``train_images``, ``train_labels``, ``valid_images`` and so on. The function takes no
             arguments and returns a :class:`Dataset`, such a mapping of arrays, or ``(images, labels)``. A missing
             ``valid`` or ``test`` is cut from ``train``: a fifth each, evenly over the classes, always the same.
@@ -107,9 +108,9 @@ def load_dataset(source: str) -> Dataset:
     if source in _named:
         return _named[source]()
     if path.is_dir():
-        return _from_folder(path)
+        return _from_files(path) if (path / "train.npz").is_file() else _from_folder(path)
     if path.is_file() and path.suffix == ".npz":
-        return _from_npz(path)
+        return from_arrays(str(path), _read_npz(path))
     if ":" in source and not path.exists():
         return _from_function(source)
     raise DataError(
@@ -171,13 +172,25 @@ def _digits() -> Dataset:
     return from_arrays("digits", {"images": (bunch.images / 16.0).astype(np.float32), "labels": bunch.target})
 
 
-def _from_npz(path: Path) -> Dataset:
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+            return {key: file[key] for key in file.files}
     except Exception as error:  # NumPy raises many kinds for a damaged file
         raise DataError(f"Cannot read the data set {path}: {error}.") from error
-    return from_arrays(str(path), arrays)
+
+
+def _from_files(folder: Path) -> Dataset:
+    """One file for each split."""
+    arrays = {}
+    for path in (folder / f"{split}.npz" for split in SPLITS):
+        if not path.is_file():
+            continue
+        found = _read_npz(path)
+        if sorted(found) != ["images", "labels"]:
+            raise DataError(f"{path} must hold the arrays images and labels; it holds {', '.join(sorted(found))}.")
+        arrays.update({f"{path.stem}_{name}": array for name, array in found.items()})
+    return from_arrays(str(folder), arrays)
 
 
 def _from_function(source: str) -> Dataset:

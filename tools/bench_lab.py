@@ -34,6 +34,7 @@ from edgenas.compile import compile_module
 from edgenas.compile.artifact import TensorSpec
 from edgenas.compile.skeleton import make_skeleton
 from edgenas.lab import Contact, Finished, Pool, Protocol, Target, Task, connect, protocol
+from edgenas.lab.drawn_inputs import draw_inputs
 from edgenas.lab.reference import reference_network
 from tests.lab.sshd import Sshd
 from tools.delayed_link import DelayedLink
@@ -78,14 +79,14 @@ class Row:
 
 
 class Candidates:
-    """Sub-networks of a super-network, all of them slower than a bound.
+    """Sub-networks of a super-network, all of them larger than a bound.
 
     Args:
         supernet: Name.
-        least_ms: Latency on this computer, at least.
+        least_macs: Multiply-accumulates of each, at least.
     """
 
-    def __init__(self, supernet: str, least_ms: float) -> None:
+    def __init__(self, supernet: str, least_macs: float) -> None:
         import torch
 
         from edgenas import supernets
@@ -93,14 +94,16 @@ class Candidates:
         torch.manual_seed(0)
         torch.set_num_threads(1)
         self.net = supernets.create(supernet)
-        self.least_ms = least_ms
+        self._least_macs = least_macs
         self._rng = np.random.default_rng(0)
 
     def __iter__(self) -> Iterator[tuple[Any, list[TensorSpec]]]:
         """Modules with their inputs."""
         while True:
             config = self.net.space.sample(self._rng)
-            yield self.net.extract(config), [self.net.input_spec(config)]
+            module: Any = self.net.extract(config)
+            if float(module.macs) >= self._least_macs:
+                yield module, [self.net.input_spec(config)]
 
 
 def pooled(count: int, networks: Candidates, target: Target, home: Path, rule: Protocol, folder: Path) -> Row:
@@ -113,7 +116,8 @@ def pooled(count: int, networks: Candidates, target: Target, home: Path, rule: P
     first = contact()  # installs the agent, which is no part of either way
     opened = [first]
     reference = reference_network("onnx", home)
-    medians, waiting = [], 0
+    medians: list[float] = []
+    waiting = 0
     names: Iterator[int] = iter(range(count))
     source = iter(networks)
     with Pool(
@@ -125,7 +129,7 @@ def pooled(count: int, networks: Candidates, target: Target, home: Path, rule: P
             while waiting < 4 and (number := next(names, None)) is not None:
                 module, specs = next(source)
                 skeleton = make_skeleton(compile_module(module, specs, folder, check=False))
-                inputs = [spec.random(0) for spec in skeleton.artifact.inputs]
+                inputs = draw_inputs(skeleton.artifact.inputs) or [spec.random(0) for spec in skeleton.artifact.inputs]
                 pool.add(Task(f"candidate {number}", ("board",), skeleton, inputs, rule))
                 waiting += 1
             event = pool.next_event(5.0)
@@ -207,7 +211,7 @@ def pool(options: argparse.Namespace) -> int:
             line = server.known_hosts_line().replace(f":{server.port} ", f":{link.port} ")
             (home / "known_hosts").write_text(line)
             target = server.target("board", port=link.port, python=sys.executable)
-            make = partial(Candidates, options.supernet, 0.0)
+            make = partial(Candidates, options.supernet, options.least_macs * 1e6)
             rows.append(pooled(options.candidates, make(), target, home, rule, folder / "artifacts"))
             if options.naive_candidates:
                 rows.append(naive(options.naive_candidates, make(), server, link, rule, folder))
@@ -222,11 +226,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     benchmarks = parser.add_subparsers(required=True)
     one = benchmarks.add_parser("pool", help="the pool against the naive way")
-    one.add_argument("--supernet", default="ofa_mbv3_d234_e346_k357_w1.0")
+    one.add_argument("--supernet", default="ofa_proxyless_d234_e346_k357_w1.3")
     one.add_argument("--candidates", type=int, default=100)
     one.add_argument("--naive-candidates", type=int, default=20, help="0 leaves the naive way out (default 20)")
     one.add_argument("--delay-ms", type=float, default=20.0, help="round trip of the link (default 20)")
-    one.add_argument("--protocol", default="quick")
+    one.add_argument("--least-macs", type=float, default=300.0, help="of a candidate, in millions (default 300)")
+    one.add_argument("--protocol", default="standard")
     one.add_argument("--json", action="store_true", help="print JSON in place of the table")
     one.set_defaults(run=pool)
     options = parser.parse_args()

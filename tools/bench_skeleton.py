@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from edgenas_agent.filling import fill
-from edgenas_agent.timing import median_interval
+from edgenas_agent.quantiles import median_interval
 
 from edgenas.compile.skeleton import make_skeleton
 

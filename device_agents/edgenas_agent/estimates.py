@@ -1,10 +1,12 @@
-"""What samples say of a latency: quantiles, and intervals that hold whatever the distribution is."""
+"""What samples say of a latency: its interval, and a bound of its tail."""
 
 from __future__ import annotations
 
 import math
-import statistics
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Sequence
+
+from .quantiles import median_interval, quantile
+from .wander import SURE, below, block_medians, wandering_interval, wanders, whole_blocks
 
 #: Fewer than six blocks give no interval of 95 % by their order alone. Their range is widened on both sides by so many
 #: times itself, which makes of it about Student's interval of 95 % for normal blocks: t / sqrt(n) standard deviations
@@ -20,54 +22,32 @@ class Headline(NamedTuple):
     high: float
 
 
-def headline(ordered: Sequence[float], medians: Sequence[float], confidence: float) -> Headline:
+def headline(blocks: Sequence[Sequence[float]], confidence: float) -> Headline:
     """The latency that is reported.
 
-    The interval is the union of two: that of the median of all samples, from their order, and that of the block
-    medians, which also holds what the samples inside one block have in common (a clock, a cache, a neighbour).
+    The interval is the union of up to three: that of the median of all samples, from their order; that of the block
+    medians, which also holds what the samples inside one block have in common (a clock, a cache, a neighbour); and,
+    where the block medians scatter more than the samples inside the blocks explain, one that also holds what
+    neighbouring blocks have in common. All are about the level of the board while it was timed: what moves more slowly
+    than all timed runs together last shows in none.
 
     Args:
-        ordered: All samples, sorted.
-        medians: Of the blocks, in any order.
+        blocks: Samples of each, in the order in which they were taken; none is empty.
         confidence: Of the interval.
     """
-    blocks = sorted(medians)
-    middle = quantile(blocks, 0.5)
-    first = median_interval(ordered, confidence) or (ordered[0], ordered[-1])
-    second = median_interval(blocks, confidence)
-    if second is None:
-        wider = _WIDER.get(len(blocks), 0.0) * (blocks[-1] - blocks[0])
-        second = (blocks[0] / (1 + wider / max(blocks[0], 1e-9)), blocks[-1] + wider)  # stays above 0
-    return Headline(middle, min(first[0], second[0]), max(first[1], second[1]))
-
-
-def median_interval(ordered: Sequence[float], confidence: float) -> Optional[Tuple[float, float]]:
-    """Confidence interval of the median from two order statistics, without any assumption on the distribution.
-
-    The number of samples below the true median is binomial(n, 1/2), so ``[x(k), x(n+1-k)]`` with the largest k that has
-    ``P(B < k) <= (1 - confidence) / 2`` covers it (Conover, Practical Nonparametric Statistics, 3.2).
-
-    Returns:
-        ``None`` where there are too few samples for any interval of this confidence.
-    """
-    rank = interval_rank(len(ordered), confidence)
-    return None if rank < 1 else (ordered[rank - 1], ordered[len(ordered) - rank])
-
-
-def interval_rank(count: int, confidence: float) -> int:
-    """The rank k above; exact up to 1000 samples, then by the normal approximation, rounded to the safe side."""
-    tail = (1.0 - confidence) / 2.0
-    if count > 1000:
-        return int(count / 2.0 + statistics.NormalDist().inv_cdf(tail) * math.sqrt(count) / 2.0)
-    below, rank, choose = 0.0, 0, 1
-    whole = 2**count
-    while rank <= count:
-        below += choose / whole
-        if below > tail:
-            return rank
-        choose = choose * (count - rank) // (rank + 1)
-        rank += 1
-    return rank
+    medians = block_medians(blocks)
+    ordered = sorted(medians)
+    samples = sorted(value for block in blocks for value in block)
+    found = [median_interval(samples, confidence) or (samples[0], samples[-1])]
+    by_order = median_interval(ordered, confidence)
+    if by_order is None:
+        wider = _WIDER.get(len(ordered), 0.0) * (ordered[-1] - ordered[0])
+        by_order = (below(ordered[0], wider), ordered[-1] + wider)
+    found.append(by_order)
+    whole = whole_blocks(blocks)
+    if wanders(whole, medians[: len(whole)], SURE):
+        found.append(wandering_interval(medians[: len(whole)], confidence))
+    return Headline(quantile(ordered, 0.5), min(low for low, _ in found), max(high for _, high in found))
 
 
 def discarded(count: int, share: float = 0.9, confidence: float = 0.99) -> int:
@@ -95,17 +75,3 @@ def discarded(count: int, share: float = 0.9, confidence: float = 0.99) -> int:
             break
         found = over
     return max(0, found)
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """The quantile of sorted values, interpolated between neighbours."""
-    position = share * (len(ordered) - 1)
-    low = int(position)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
-
-
-def deviation(ordered: Sequence[float]) -> float:
-    """Median absolute deviation of sorted values."""
-    middle = quantile(ordered, 0.5)
-    return statistics.median(abs(value - middle) for value in ordered)

@@ -125,8 +125,8 @@ class Inbox:
             while self._full(request) and not self.closed:
                 if self.busy:
                     # While a job runs this thread must go on reading, or it would miss the cancel.
-                    refusal = Refusal("bad_request", f"more than {MAX_WAITING} requests or {MAX_WAITING_BYTES} bytes wait")
-                    self._answer(request.header.get("id"), {}, refusal)
+                    why = f"more than {MAX_WAITING} requests or {MAX_WAITING_BYTES} bytes wait"
+                    self._answer(request.header.get("id"), {}, Refusal("bad_request", why))
                     return
                 self._space.wait(0.2)
             self._waiting.append(request)

@@ -124,12 +124,14 @@ class _Watch:
     def told(self, phase: str, samples: int) -> None:
         """How far the job is; the host hears of another phase at once."""
         now = time.monotonic()
-        if phase != self.phase:
-            self._next_report = now
-            if phase == "warmup":
-                self._warm_from = now
+        if phase == "warmup" and phase != self.phase:
+            self._warm_from = now
         if phase == "timing":
             self._timed_until = now
+        if phase != self.phase:
+            # Not later: the result may be here already, where the worker left this process little of the board.
+            self._report(phase, samples, now - self._started)
+            self._next_report = now + HEARTBEAT_S
         self.phase, self.samples = phase, samples
 
     def wait(self, files: Sequence[int]) -> List[int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import application, conditions, runtimes, scheduling, self_measuring, timing
-from .estimates import headline
 from .frames import MAX_BODY, Tensor, unpack_tensors
 from .loading import (
     Report,
@@ -25,6 +25,7 @@ from .power import Meter
 from .protocol import Protocol, cores
 from .refusal import Refusal
 from .rest import Rest, Thermometer
+from .stopping import summary
 from .watching import Watch
 
 FIRST_RUNS = 2
@@ -90,10 +91,11 @@ def job(job: Mapping[str, Any], body: bytes, report: Report) -> Tuple[Dict[str, 
         subjects.append(timing.Subject(reference.view.run, companion=True))
 
     watch = Watch(job["family"], meter, rest, len(subjects), report)
-    hooks = timing.Hooks(report, watch.before_blocks, watch.block_begins, watch.block_ends, watch.round_ends)
     began = time.monotonic()
+    gc.collect()
+    gc.disable()  # the process ends with the job
     with running():
-        times = timing.measure_together(subjects, protocol, hooks=hooks, seed=SEED)
+        times = timing.measure_together(subjects, protocol, hooks=watch.hooks, seed=SEED)
     window_s = round(time.monotonic() - began, 4)
     around = {"before": watch.before, "during": watch.during, "after": conditions.read(job["family"])}
     shared = {
@@ -178,11 +180,4 @@ def _reference(
 
 
 def _reference_times(taken: timing.Timing, protocol: Protocol) -> Dict[str, Any]:
-    ends = [sum(taken.block_sizes[: number + 1]) for number in range(len(taken.block_sizes))]
-    blocks = [taken.samples_ns[end - size : end] for end, size in zip(ends, taken.block_sizes)]
-    medians = [timing.quantile(sorted(block), 0.5) for block in blocks]
-    found = headline(sorted(taken.samples_ns), medians, protocol.confidence)
-    return {
-        "latency_ns": int(found.middle), "low_ns": int(found.low), "high_ns": int(found.high),
-        "samples": len(taken.samples_ns), "block_medians_ns": [int(value) for value in medians],
-    }  # fmt: skip
+    return summary(taken.samples_ns, taken.block_sizes, protocol.confidence)

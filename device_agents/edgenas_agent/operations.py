@@ -11,7 +11,7 @@ from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional,
 from . import board, conditions, filling, runtimes
 from .cache import Cache, Upload, check_hash
 from .folders import Folders
-from .frames import FrameError, unpack_tensors
+from .frames import MAX_BODY, FrameError, unpack_tensors
 from .hold import Hold
 from .inbox import Inbox, Request
 from .jobs import Jobs
@@ -84,6 +84,8 @@ class Desk:
         name = request.header.get("op")
         if not isinstance(name, str) or name not in OPERATIONS:
             raise Refusal("unknown_op", f"{str(name)[:80]!r} is none of {', '.join(sorted(OPERATIONS))}, cancel, bye")
+        if "body_bytes" in request.header:
+            request = _with_body_filled(request)
         if name in HOLDERS:
             with self.hold.whole():
                 return OPERATIONS[name](self, request)
@@ -214,44 +216,21 @@ def infer(desk: Desk, request: Request) -> Answer:
     return desk.run(request, job, deadline_s, artifact)
 
 
-@operation("stage")
-def stage(desk: Desk, request: Request) -> Answer:
-    path = desk.releases.stage(
-        *_release(request), _field(request, "manifest", dict, {}), _field(request, "files", dict)
-    )  # fmt: skip
-    return {"path": str(path)}, b""
-
-
-@operation("activate")
-def activate(desk: Desk, request: Request) -> Answer:
-    name, version = _release(request)
-    return {"version": version, "previous": desk.releases.activate(name, version)}, b""
-
-
-@operation("releases")
-def releases(desk: Desk, request: Request) -> Answer:
-    return {"releases": desk.releases.list(_field(request, "name", str, ""))}, b""
-
-
-@operation("rollback")
-def rollback(desk: Desk, request: Request) -> Answer:
-    return {"version": desk.releases.rollback(_field(request, "name", str))}, b""
-
-
-@operation("drop")
-def drop(desk: Desk, request: Request) -> Answer:
-    desk.releases.drop(*_release(request))
-    return {}, b""
-
-
 @operation("clean")
 def clean(desk: Desk, request: Request) -> Answer:
     desk.close_upload()
     return {"freed_bytes": desk.cache.clear()}, b""
 
 
-def _release(request: Request) -> Tuple[str, str]:
-    return _field(request, "name", str), _field(request, "version", str)
+def _with_body_filled(request: Request) -> Request:
+    """The request with the body that its recipe gives."""
+    size = _field(request, "body_bytes", int)
+    if not 0 < size <= MAX_BODY:
+        raise Refusal("bad_request", f"body_bytes must be from 1 to {MAX_BODY}")
+    try:
+        return request._replace(body=b"".join(filling.fill(request.body, size)))
+    except filling.RecipeError as error:
+        raise Refusal("bad_request", f"the body cannot be filled: {error}") from error
 
 
 def _job(desk: Desk, request: Request) -> Tuple[Dict[str, Any], float, Path]:

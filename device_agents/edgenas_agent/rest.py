@@ -43,7 +43,7 @@ class Thermometer:
         highest = family.get("max_temperature_c")
         self._highest_c = float(highest) if isinstance(highest, (int, float)) else None
         named = family.get("sensors")
-        self._named = tuple(str(name) for name in named) if isinstance(named, list) else ()
+        self._named = tuple(str(name).lower() for name in named) if isinstance(named, list) else ()
         self._zones = [
             (zone, name, threshold_c)
             for zone in self._system.glob("/sys/class/thermal/thermal_zone[0-9]*")
@@ -65,7 +65,7 @@ class Thermometer:
         if name.lower() in NO_SENSORS:
             return None
         limits = []
-        if self._highest_c is not None and (not self._named or name.startswith(self._named)):
+        if self._highest_c is not None and (not self._named or name.lower().startswith(self._named)):
             limits.append(self._highest_c)
         for kind in self._system.glob(f"{zone}/trip_point_[0-9]*_type"):
             trip = self._system.number(f"{kind[: -len('type')]}temp")

@@ -13,7 +13,13 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from . import __version__, lease_operations, measure_operations, profile_operations  # noqa: F401  (they register)
+from . import (  # noqa: F401  (operations register themselves)
+    __version__,
+    lease_operations,
+    measure_operations,
+    profile_operations,
+    release_operations,
+)
 from .folders import Folders
 from .frames import PREAMBLE, PROTOCOL_VERSION, FrameError, encode
 from .inbox import Inbox, Request

@@ -135,9 +135,12 @@ class Governor(Setting):
 
 @setting("clocks")
 class Clocks(Setting):
-    """``jetson_clocks``: all clocks of a Jetson at the highest step of its power mode."""
+    """``jetson_clocks``: all clocks of a Jetson at the highest step of its power mode, where the family allows it."""
 
     def read(self) -> Any:
+        if self.family.get("set_clocks") is not True:
+            name = self.family.get("name") or "of this board"
+            raise SettingError(f"the board family {name} does not allow it (set_clocks)")
         if self.system.find("jetson_clocks") is None:
             raise SettingError("this board has no jetson_clocks")
         store = self.root / "jetson_clocks.conf"

@@ -7,27 +7,21 @@ waiting.
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
-from .estimates import headline
-from .estimates import interval_rank as interval_rank
-from .estimates import median_interval as median_interval
-from .estimates import quantile as quantile
 from .protocol import TIMING_VERSION as TIMING_VERSION
 from .protocol import Protocol as Protocol
-from .warmup import CHECK_EVERY, WINDOW
-from .warmup import settled as settled
+from .stopping import BLOCK_S, block_size, converged, split
+from .wander import LEAST_BLOCKS, RARELY, falls
+from .warmup import CHECK_EVERY, WINDOW, settled
 
-#: A block lasts about so long, unless the bounds of the protocol say otherwise.
-BLOCK_S = 0.1
-#: Short runs fill blocks with many samples; so many blocks at least must fit into the greatest number of samples.
-ROOM = 16
 #: Whether the median is known is asked again after so many more samples, as a share, to keep sorting rare.
-MORE = 1.05
+MORE = 1.1
+#: So many blocks of the warm-up are looked at beside the timed ones, to see whether it is over.
+BEFORE = 3
 #: A companion's blocks last for this share of a candidate's, and its warm-up no longer than so.
 COMPANION_SHARE, COMPANION_WARMUP_S = 0.25, 1.0
 
@@ -59,6 +53,7 @@ class Hooks(NamedTuple):
         block_begins: With the subject's number.
         block_ends: With the subject's number, at once after the block's last run.
         round_ends: After one block of each.
+        begins_again: With the number of a subject whose blocks so far turned out to be warm-up.
     """
 
     report: Callable[[str, int], object] = _nothing
@@ -66,6 +61,7 @@ class Hooks(NamedTuple):
     block_begins: Callable[[int], object] = _nothing
     block_ends: Callable[[int], object] = _nothing
     round_ends: Callable[[], object] = _nothing
+    begins_again: Callable[[int], object] = _nothing
 
 
 class Timing(NamedTuple):
@@ -137,7 +133,9 @@ def measure_together(
         turn = [each for each in series if not each.reason]
         order.shuffle(turn)
         for each in turn:
-            each.block(2 if len(turn) > 1 else 1)
+            if each.block(2 if len(turn) > 1 else 1):
+                for companion in (one for one in turn if one.subject.companion):
+                    companion.begin_again()
             hooks.report("timing", sum(len(one.samples) for one in series))
         hooks.round_ends()
     return [each.timing() for each in series]
@@ -162,8 +160,7 @@ class _Series:
         self._clock_ns, self._cpu_ns = clock_ns, cpu_ns
         self._sizes: List[int] = []
         self._cpu: List[int] = []
-        self._medians: List[float] = []
-        self._spent_ns = self._size = self._ask_again = 0
+        self._spent_ns = self._warm_ns = self._size = self._ask_again = 0
         self._warm: List[int] = []
         self._settled = False
         self._run_ns = 1.0
@@ -172,7 +169,9 @@ class _Series:
         least_s, most_s = self._protocol.warmup_min_s, self._protocol.warmup_max_s
         if self.subject.companion:
             least_s, most_s = min(least_s, COMPANION_WARMUP_S), min(most_s, COMPANION_WARMUP_S)
+        began = self._clock_ns()
         self._warm, self._settled = _warm_up(self.subject, least_s, most_s, self._clock_ns)
+        self._warm_ns = self._clock_ns() - began
         self._run_ns = statistics.median(self._warm[-2 * WINDOW :])
         self._size = block_size(max(self._run_ns, self._protocol.interval_ms * 1e6), self._protocol)
         if self.subject.companion:
@@ -185,8 +184,12 @@ class _Series:
             self.subject.wait()
             self.subject.run()
 
-    def block(self, wake: int) -> None:
-        """One block of runs; sets ``reason`` where it was the last."""
+    def block(self, wake: int) -> bool:
+        """One block of runs; sets ``reason`` where it was the last.
+
+        Returns:
+            Whether it begins again, because all blocks so far turned out to be warm-up.
+        """
         run, wait, clock_ns = self.subject.run, self.subject.wait, self._clock_ns
         samples, protocol = self.samples, self._protocol
         self.wake(wake)
@@ -207,17 +210,43 @@ class _Series:
         self._hooks.block_ends(self._number)
         self._spent_ns += end - began
         self._sizes.append(len(samples) - before)
-        self._medians.append(statistics.median(samples[before:]))
         if self.subject.companion:
             self.reason = "companion" if len(samples) >= protocol.max_samples else ""
-        elif self._known():
+            return False
+        known = self._known()
+        if (known or len(self._sizes) == protocol.min_blocks) and self._still_warming():
+            known = False
+            if not self.reason and self._warm_ns + self._spent_ns < protocol.warmup_max_s * 1e9:
+                self.begin_again()
+                return True
+        if known:
             self.reason = "converged"
         elif not self.reason and len(samples) >= protocol.max_samples:
             self.reason = "max_samples"
+        return False
 
     def timing(self) -> Timing:
         reason = "companion" if self.subject.companion else self.reason
         return Timing(self.samples, self._sizes, self._cpu, len(self._warm), self._settled, reason)
+
+    def _still_warming(self) -> bool:
+        """Whether the first blocks went on becoming faster."""
+        if len(self._sizes) >= LEAST_BLOCKS:
+            return False
+        # What came right before, without the first runs, which are slow on every board.
+        later = self._warm[len(self._warm) // 3 :]
+        whole = min(BEFORE, len(later) // self._size)
+        before = split(later[len(later) - whole * self._size :], [self._size] * whole)
+        return falls(split(self.samples, self._sizes), before, RARELY)
+
+    def begin_again(self) -> None:
+        """Takes all blocks so far as warm-up."""
+        self._warm += self.samples
+        self._warm_ns += self._spent_ns
+        self._spent_ns = self._ask_again = 0
+        for each in (self.samples, self._sizes, self._cpu):
+            each.clear()
+        self._hooks.begins_again(self._number)
 
     def _known(self) -> bool:
         protocol, count = self._protocol, len(self.samples)
@@ -226,7 +255,7 @@ class _Series:
         if self._spent_ns < protocol.min_s * 1e9 or count < self._ask_again:
             return False
         self._ask_again = int(count * MORE)
-        return converged(self.samples, self._medians, protocol)
+        return converged(split(self.samples, self._sizes), protocol)
 
 
 def _warm_up(
@@ -245,28 +274,6 @@ def _warm_up(
             return times, settled(times)
         if elapsed_s >= least_s and len(times) % CHECK_EVERY == 0 and settled(times):
             return times, True
-
-
-def block_size(run_ns: float, protocol: Protocol) -> int:
-    """Runs in a block: about :data:`BLOCK_S`, but so that ``min_blocks`` blocks can be had within every bound."""
-    run_s = max(run_ns, 1.0) / 1e9
-    wanted = max(math.ceil(protocol.min_samples / protocol.min_blocks), int(BLOCK_S / run_s))
-    in_time = int(protocol.max_s / run_s / protocol.min_blocks)
-    return max(1, min(wanted, in_time, protocol.max_samples // max(protocol.min_blocks, ROOM)))
-
-
-def converged(samples: Sequence[float], medians: Sequence[float], protocol: Protocol) -> bool:
-    """Whether the interval that will be reported is as narrow as asked.
-
-    Args:
-        samples: All of them, in any order.
-        medians: Of the blocks.
-        protocol: Asks.
-    """
-    if median_interval(range(len(samples)), protocol.confidence) is None:
-        return False
-    found = headline(sorted(samples), medians, protocol.confidence)
-    return found.high - found.low <= protocol.ci_width * found.middle
 
 
 def to_dict(timing: Timing) -> Dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import statistics
 from typing import Sequence
 
-from .estimates import deviation, quantile
+from .quantiles import deviation, quantile
 
 #: pyperf compares two windows of so many runs.
 WINDOW = 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from edgenas.cli import output
 from edgenas.cli.quantities import show_value
-from edgenas.pipeline.boards import Incident
+from edgenas.lab import BoardFigures, Incident
 from edgenas.pipeline.studies import Watch
 from edgenas.search import Evaluation, SearchResult, Study, StudyEvent
 
@@ -46,7 +47,10 @@ class StudyProgress:
     @property
     def watch(self) -> Watch:
         """To hand to the study."""
-        return Watch(begin=self._on_begin, event=self._on_event, phase=self._on_phase, incident=self._on_incident)
+        return Watch(
+            begin=self._on_begin, event=self._on_event, phase=self._on_phase, incident=self._on_incident,
+            set_aside=self._on_set_aside, figures=self._on_figures,
+        )  # fmt: skip
 
     def __enter__(self) -> StudyProgress:
         self._bar.start()
@@ -68,6 +72,17 @@ class StudyProgress:
 
     def _on_incident(self, incident: Incident) -> None:
         self._print(f"[yellow]{escape(output.clean(incident.message))} Trying again.[/]")
+
+    def _on_set_aside(self, board: str, reason: str) -> None:
+        self._print(f"[red]{escape(output.clean(board))} is set aside:[/] {escape(output.clean(reason))}.")
+
+    def _on_figures(self, figures: Mapping[str, BoardFigures]) -> None:
+        for board, found in figures.items():
+            if found.done:
+                self._print(
+                    f"[dim]{escape(output.clean(board))}: {found.done} measured, {found.candidates_per_hour:.0f} an "
+                    f"hour, {found.busy_share:.0%} of the time timing, {found.bytes_per_candidate:,.0f} bytes each[/]"
+                )
 
     def _on_event(self, event: StudyEvent) -> None:
         if event.kind == "stopping":

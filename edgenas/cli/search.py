@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,21 +34,51 @@ def command() -> None:
 @click.option("--batch", type=click.IntRange(min=1), help="Candidates proposed together.  [default: the tactic's]")
 @click.option("--protocol", "protocol_name", default="standard", show_default=True, help="quick, standard or rigorous.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Of the runtime on a board.")
+@click.option(
+    "--accept",
+    default="",
+    metavar="VERDICTS",
+    help="Such as ok,noisy: others are measured again, then unmeasurable.  [default: ok,noisy; local: any]",
+)
+@click.option(
+    "--stand-in",
+    "stand_ins",
+    multiple=True,
+    metavar="TARGET=BOARD",
+    help="A board of the same kind that may measure for a target; again for more.",
+)
+@click.option(
+    "--health-every",
+    default=25,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Candidates between two health checks of a board; 0 for none.",
+)
+@click.option(
+    "--drift",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Percent by which a board's health check may change before it is set aside.",
+)
 @wait_options
 @output.json_option
 def run(
     name: str, checkpoint: Path, objectives: tuple[str, ...], constraints: tuple[str, ...], data: str, tactic: str,
     options: tuple[str, ...], budget: int, seed: int, batch: int | None, protocol_name: str, threads: int,
+    accept: str, stand_ins: tuple[str, ...], health_every: int, drift: float,
     wait: bool, priority: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Search for the best sub-networks, measuring candidates on boards, under the name NAME."""
     from edgenas.cli.progress import StudyProgress
     from edgenas.lab import protocol
+    from edgenas.pipeline.rules import Rules
     from edgenas.pipeline.studies import StudyPlan, start_study
 
+    accepted = tuple(word.strip() for word in accept.split(",") if word.strip())
     plan = StudyPlan(
         name, checkpoint, objectives, constraints, data, tactic, _options(options), budget, seed, batch,
-        protocol(protocol_name, threads=threads),
+        protocol(protocol_name, threads=threads), Rules(accepted, _stand_ins(stand_ins), health_every, drift / 100),
     )  # fmt: skip
     with StudyProgress(name) as progress:
         result = start_study(workspace(), plan, progress.watch, patience(wait, priority))
@@ -111,6 +142,8 @@ def show(study: str, show_all: bool, failures: bool, as_json: bool) -> None:
         output.table(rows, ["#", "failure", "blame", "message"])
         return
     _print_table(result, chosen)
+    for board, reason in set_aside(result.evaluations).items():
+        output.note(f"{board} was set aside: {reason}.")
     if result.done and result.nearest_message:
         output.note(result.nearest_message)
 
@@ -127,6 +160,17 @@ def list_tactics(as_json: bool) -> None:
         return
     rows = [(name, ", ".join(f"{k}={v}" for k, v in given.items()) or "-") for name, given in found.items()]
     output.table(rows, ["tactic", "options and their defaults"])
+
+
+def _stand_ins(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """``TARGET=BOARD`` pairs, as the boards of each target."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in given:
+        target, equals, board = item.partition("=")
+        if not (target and equals and board):
+            raise click.UsageError(f"--stand-in {item}: write TARGET=BOARD.")
+        found[target] = (*found.get(target, ()), board)
+    return found
 
 
 def _options(given: tuple[str, ...]) -> dict[str, Any]:
@@ -199,6 +243,12 @@ def compact(config: Any) -> str:
     for name, value in config.items():
         groups.setdefault(re.sub(r"\d+$", "", name), []).append(str(value))
     return " ".join(f"{name} {','.join(values)}" for name, values in groups.items())
+
+
+def set_aside(evaluations: Iterable[Evaluation]) -> dict[str, str]:
+    """Boards that were quarantined during a study, with the reason."""
+    incidents = (each for evaluation in evaluations for each in evaluation.details.get("incidents", ()))
+    return {each["target"]: each["message"] for each in incidents if each.get("kind") == "BoardQuarantined"}
 
 
 def _as_dict(evaluation: Evaluation) -> dict[str, Any]:

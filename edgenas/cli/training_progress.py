@@ -18,14 +18,16 @@ class TrainingBar:
 
     Args:
         path: The checkpoint that is being made.
+        shown: Whether anything is shown: of several processes only the first shows its progress.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shown: bool = True) -> None:
+        self._silent = not shown
         self._console = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"), console=self._console, transient=True,
-            disable=not self._console.is_terminal,
+            disable=not shown or not self._console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task(f"training {escape(path.name)}", total=None, state="")
         self._shown = -1
@@ -41,6 +43,8 @@ class TrainingBar:
 
     def update(self, progress: TrainingProgress) -> None:
         """Show where the training stands."""
+        if self._silent:
+            return
         state = f"loss {progress.loss:.3f}"
         if progress.accuracy_largest is not None:
             state += f", largest {progress.accuracy_largest:.1f} %"

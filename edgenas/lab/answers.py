@@ -168,6 +168,7 @@ class ReferenceAnswer(Answer):
     high_ns: _Count = 0
     samples: _Count = 0
     block_medians_ns: Annotated[list[_Positive], Field(max_length=MAX_SAMPLES)] = Field(default_factory=list)
+    block_range_ns: _Count = 0
 
 
 class ToldAnswer(Answer):

@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from edgenas_agent.frames import MAX_NOISE, PREAMBLE, PROTOCOL_VERSION, Decoder, Frame, FrameError, encode
+from edgenas_agent.frames import PROTOCOL_VERSION, Decoder, Frame, FrameError, encode
 from pydantic import BaseModel, ValidationError
 
-from edgenas.errors import AgentFailed, ConnectionLost, EdgenasError, UnexpectedFault
+from edgenas.errors import AgentFailed, ConnectionLost, EdgenasError
 from edgenas.lab.answers import Hello, ProgressEvent, Reply
 from edgenas.lab.failures import Refused
-from edgenas.lab.text import clean, clean_json, last_line
+from edgenas.lab.greeting import find_greeting, how_it_ended
+from edgenas.lab.replies import OnProgress, Replies
+from edgenas.lab.text import clean, clean_json
 from edgenas.lab.transport import Channel
 from edgenas.lab.transport.base import LEAVE_S
+
+__all__ = ["SHORT_S", "SILENCE_S", "OnProgress", "Session"]
 
 #: The agent says something at least every second while it works.
 SILENCE_S = 15.0
@@ -28,14 +32,8 @@ SHORT_S = 60.0
 #: For a sign of life, which is a few bytes.
 TELL_S = 5.0
 _READ_BYTES = 256 * 1024
-#: So many requests may wait for their replies at the same time.
-MAX_OPEN = 16
 
 _M = TypeVar("_M", bound=BaseModel)
-
-
-#: Told the phase (``load``, ``warmup``, ``timing``, ``infer``), the timed runs so far and the seconds since the start.
-OnProgress = Callable[[dict[str, Any]], None]
 
 
 class Session:
@@ -59,16 +57,11 @@ class Session:
         self._ids = itertools.count(1)
         self._decoder = Decoder()
         self._frames: list[Frame] = []
-        # Requests without a reply, with whom to tell of their progress; and replies that nobody has asked for yet.
-        self._open: dict[int, OnProgress | None] = {}
-        self._replies: dict[int, Frame] = {}
+        self._replies = Replies(name)
         self._broken: EdgenasError | None = None
         # Requests come from one thread; signs of life come from another, and must not end up inside a request.
         self._writing = threading.RLock()
-        greeting_s = GREETING_S * patience
-        deadline = time.monotonic() + greeting_s
-        self._skip_noise(deadline, greeting_s)
-        self.hello = self.parse(Hello, self._greeting(deadline, greeting_s).header)
+        self.hello = self.parse(Hello, self._greeting(GREETING_S * patience).header)
         if self.hello.protocol != PROTOCOL_VERSION or self.hello.agent != agent_sha256:
             self._break(AgentFailed(f"{name}: another agent answered than the one that was started."))
 
@@ -109,29 +102,20 @@ class Session:
         *,
         on_progress: OnProgress | None = None,
     ) -> int:
-        """Send a request, or with ``number`` one more part of it, without waiting; several may be under way.
+        """Send a request, or with ``number`` one more part of it, without waiting; the number to :meth:`finish` it by.
 
-        The agent carries requests out one after the other, in the order in which they were sent. What is sent while it
-        works waits in its memory, of which it spares little.
-
-        Returns:
-            The number to :meth:`finish` it by.
-
-        Raises:
-            UnexpectedFault: ``MAX_OPEN`` requests are under way.
+        Several may be under way: the agent carries them out in this order, and keeps in its memory what waits.
         """
         self._check_open()
         if number is None:
-            if len(self._open) + len(self._replies) >= MAX_OPEN:
-                raise UnexpectedFault(f"{self._name}: more than {MAX_OPEN} requests are under way.")
             number = next(self._ids)
-            self._open[number] = on_progress
+            self._replies.expect(number, on_progress)
         frame = encode({"id": number, "op": op, **fields}, body)
         with self._broken_by_any_exception(), self._writing:
             try:
                 self._channel.write(frame)
             except BrokenPipeError:
-                self._break(self._ended())
+                self._break(how_it_ended(self._channel, self._name))
         return number
 
     def tell(self, op: str) -> bool:
@@ -158,10 +142,10 @@ class Session:
             AgentFailed: It says that it is done already.
         """
         with self._broken_by_any_exception():
-            while number in self._open and (self._frames or self._receive(0.0)):
+            while self._replies.waits_for(number) and (self._frames or self._receive(0.0)):
                 self._sort_out()
-            if number in self._replies:
-                self._conclude(self._replies.pop(number))
+            if not self._replies.waits_for(number):
+                self._conclude(self._replies.take(number))
                 self.give_up("the agent took a request for done before all of it was sent")
 
     def finish(
@@ -185,21 +169,18 @@ class Session:
         timeout_s, silence_s = timeout_s * self._patience, silence_s * self._patience
         deadline = time.monotonic() + timeout_s
         with self._broken_by_any_exception():
-            while number not in self._replies:
-                if number not in self._open:
-                    raise UnexpectedFault(f"{self._name}: request {number} was never begun, or has had its reply.")
+            while self._replies.waits_for(number):
                 self._next(deadline, timeout_s, silence_s, meanwhile)
-            return self._conclude(self._replies.pop(number))
+            return self._conclude(self._replies.take(number))
 
     @property
     def idle(self) -> bool:
         """Whether no request is under way."""
-        return not self._open
+        return self._replies.idle
 
     def forget(self, number: int) -> None:
         """Drop a request that nobody waits for any more, and its reply when it comes."""
-        self._open.pop(number, None)
-        self._replies.pop(number, None)
+        self._replies.forget(number)
 
     def parse(self, model: type[_M], value: object) -> _M:
         """Check the shape of something that the agent said.
@@ -238,23 +219,10 @@ class Session:
             raise Refused(reply.error.kind, reply.error.message, reply.error.detail)
         return Frame(clean_json(frame.header), frame.body)
 
-    def _skip_noise(self, deadline: float, greeting_s: float) -> None:
-        """A login shell may greet before the agent speaks."""
-        noise = b""
+    def _greeting(self, greeting_s: float) -> Frame:
+        deadline = time.monotonic() + greeting_s
         with self._broken_by_any_exception():
-            while PREAMBLE not in noise:
-                if len(noise) > MAX_NOISE + len(PREAMBLE):
-                    self._break(AgentFailed(f"{self._name} sent {len(noise)} bytes, but no agent speaks."))
-                try:
-                    data = self._channel.read(MAX_NOISE, max(0.0, deadline - time.monotonic()))
-                except TimeoutError:
-                    self._break(ConnectionLost(f"No agent answered on {self._name} in {greeting_s:g} s."))
-                if not data:
-                    self._break(self._ended(noise))
-                noise += data
-            self._feed(noise.partition(PREAMBLE)[2])
-
-    def _greeting(self, deadline: float, greeting_s: float) -> Frame:
+            self._feed(find_greeting(self._channel, self._name, deadline, greeting_s))
         while not self._frames:
             left = min(deadline - time.monotonic(), SILENCE_S * self._patience)
             if left <= 0 or not self._receive(left):
@@ -279,15 +247,10 @@ class Session:
         self._sort_out()
 
     def _sort_out(self) -> None:
-        """Give the first frame to the request that it belongs to; one that was given up has none any more."""
+        """Give the first frame to the request that it belongs to."""
         frame = self._frames.pop(0)
-        number = frame.header.get("id")
-        if not isinstance(number, int) or number not in self._open:
-            return
-        if "event" not in frame.header:
-            del self._open[number]
-            self._replies[number] = frame
-        elif (told := self._open[number]) is not None:
+        told = self._replies.add(frame)
+        if told is not None:
             told(self.parse(ProgressEvent, frame.header).model_dump())
 
     def _receive(self, timeout_s: float) -> bool:
@@ -297,7 +260,7 @@ class Session:
         except TimeoutError:
             return False
         if not data:
-            self._break(self._ended())
+            self._break(how_it_ended(self._channel, self._name))
         self._feed(data)
         return True
 
@@ -306,12 +269,6 @@ class Session:
             self._frames += self._decoder.feed(data)
         except FrameError as error:
             self._break(AgentFailed(f"{self._name}: the agent broke the wire format: {clean(str(error))}."))
-
-    def _ended(self, noise: bytes = b"") -> AgentFailed:
-        said = last_line(self._channel.stderr_tail) or last_line(noise)
-        code = self._channel.exit_code
-        how = "by a signal" if code is not None and code < 0 else f"with exit code {code}" if code else "by itself"
-        return AgentFailed(f"The agent on {self._name} ended {how}{': ' + said if said else ''}.")
 
     def _check_open(self) -> None:
         if self._broken is not None:

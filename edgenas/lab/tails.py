@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgenas_agent.estimates import discarded, quantile
+from edgenas_agent.estimates import discarded
+from edgenas_agent.quantiles import quantile
 
 
 def tail(samples_ns: Sequence[int]) -> dict[str, float | None]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 from edgenas_agent.estimates import headline
+from edgenas_agent.stopping import split
+from edgenas_agent.wander import block_medians, block_range, trend, whole_blocks
 
 from edgenas.lab.measurement import Protocol
 
@@ -20,11 +23,15 @@ NOISY_CV = 0.025
 DRIFT = 0.05
 #: Of many blocks the most different two differ more: they are looked at in so many groups.
 GROUPS = 8
+#: A rise or fall from block to block is no chance if it is sure, and by more than this share of the asked width.
+TREND_SHARE = 0.25
 #: One thread that has its core to itself uses as much processor time as wall time.
 LEAST_CPU_SHARE = 0.90
 #: Several threads: their share of the time in which they could have run and did not, and how often a second one of them
 #: was made to give up its core. Two processes that share a core change places every few milliseconds.
 MOST_DELAY, MOST_SWITCHES_HZ = 0.10, 50.0
+#: Interruptions count where the latency would differ by more than this share of the asked width without them.
+MATTERS = 0.5
 #: A clock that fell by more than this slowed the later runs.
 CLOCK_DROP = 0.05
 #: The graver one names the whole; the others stay in the evidence.
@@ -73,17 +80,14 @@ def verdict(
         reference: The reference network's ``block_medians_ns`` and ``latency_ms`` in the same measurement.
         known_reference_ms: What that network takes on this board when all is well.
     """
-    ends = list(accumulate(block_sizes))
-    blocks = [samples_ns[end - size : end] for end, size in zip(ends, block_sizes, strict=True)]
-    medians = [statistics.median(block) for block in blocks]
-    ordered = sorted(samples_ns)
-    latency, low, high = headline(ordered, medians, protocol.confidence)
+    blocks = split(samples_ns, block_sizes)
+    latency, low, high = headline(blocks, protocol.confidence)
 
     found = {
         "throttled": _throttling(conditions),
         "preempted": _preemption(blocks, block_cpu_ns, protocol, scheduling or {}),
-        "drifted": _drift(medians) + _reference_drift(reference or {}, known_reference_ms),
-        "noisy": _noise(ordered, latency, high - low, protocol),
+        "drifted": _drift(whole_blocks(blocks), protocol) + _reference_drift(reference or {}, known_reference_ms),
+        "noisy": _noise(sorted(samples_ns), latency, high - low, protocol),
     }
     name = next((name for name in ORDER if found[name]), "ok")
     evidence = tuple(sentence for each in ORDER for sentence in found[each])
@@ -126,77 +130,115 @@ def _throttling(conditions: Mapping[str, Any]) -> list[str]:
 def _preemption(
     blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int], protocol: Protocol, scheduling: Mapping[str, Any]
 ) -> list[str]:
-    found = _shared_core(blocks, cpu_ns) if protocol.threads == 1 else _shared_cores(blocks, protocol, scheduling)
+    judge = _shared_core if protocol.threads == 1 else _shared_cores
+    found = judge(blocks, cpu_ns, protocol, scheduling)
     if found and scheduling.get("why"):
         found.append(f"The board does not let this user put the measurement first ({scheduling['why']}).")
     return found
 
 
-def _shared_core(blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int]) -> list[str]:
+def _shared_core(
+    blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int], protocol: Protocol, scheduling: Mapping[str, Any]
+) -> list[str]:
     """One thread: the processor time of the process against the wall time."""
     if not cpu_ns:
         return []
     shares = [cpu / max(1, sum(block)) for block, cpu in zip(blocks, cpu_ns, strict=True)]
-    low = [share for share in shares if share < LEAST_CPU_SHARE]
-    if not _usual(len(low), len(shares), statistics.median(shares) < LEAST_CPU_SHARE):
+    low = [share < LEAST_CPU_SHARE for share in shares]
+    # A run that nobody interrupted takes no longer than it computes.
+    own = [cpu / len(block) for block, cpu in zip(blocks, cpu_ns, strict=True)]
+    if not _matters(low, block_medians(blocks), own, protocol):
         return []
     return [
-        f"In {len(low)} of {len(shares)} blocks the runtime had the processor for less than {LEAST_CPU_SHARE:.0%} of "
-        f"the time (least {min(low):.0%}): something else ran on the board."
+        f"In {sum(low)} of {len(shares)} blocks the runtime had the processor for less than {LEAST_CPU_SHARE:.0%} of "
+        f"the time (least {min(shares):.0%}): something else ran on the board."
     ]
 
 
 def _shared_cores(
-    blocks: Sequence[Sequence[int]], protocol: Protocol, scheduling: Mapping[str, Any]
-) -> list[str]:  # fmt: skip
+    blocks: Sequence[Sequence[int]], cpu_ns: Sequence[int], protocol: Protocol, scheduling: Mapping[str, Any]
+) -> list[str]:
     """Several threads wait for each other, so their processor time says nothing; that they could not run does."""
     walls = [max(1, sum(block)) for block in blocks]
+    medians = block_medians(blocks)
     found = []
     delays = scheduling.get("block_delay_ns") or ()
     if len(delays) == len(walls):
         shares = [delay / (wall * protocol.threads) for delay, wall in zip(delays, walls, strict=True)]
-        high = [share for share in shares if share > MOST_DELAY]
-        if _usual(len(high), len(shares), statistics.median(shares) > MOST_DELAY):
+        high = [share > MOST_DELAY for share in shares]
+        if _matters(high, medians, medians, protocol):
             found.append(
-                f"In {len(high)} of {len(shares)} blocks the runtime's threads stood waiting for a core for more than "
-                f"{MOST_DELAY:.0%} of the time (most {max(high):.0%}): something else ran on the board."
+                f"In {sum(high)} of {len(shares)} blocks the runtime's threads stood waiting for a core for more than "
+                f"{MOST_DELAY:.0%} of the time (most {max(shares):.0%}): something else ran on the board."
             )
     switches = scheduling.get("block_switches") or ()
     if len(switches) == len(walls):
         rates = [count / (wall / 1e9) for count, wall in zip(switches, walls, strict=True)]
-        high = [rate for rate in rates if rate > MOST_SWITCHES_HZ]
-        if _usual(len(high), len(rates), statistics.median(rates) > MOST_SWITCHES_HZ):
+        high = [rate > MOST_SWITCHES_HZ for rate in rates]
+        if _matters(high, medians, medians, protocol):
             found.append(
-                f"In {len(high)} of {len(rates)} blocks the runtime's threads were interrupted more than "
-                f"{MOST_SWITCHES_HZ:.0f} times a second (most {max(high):.0f}): something else ran on the board."
+                f"In {sum(high)} of {len(rates)} blocks the runtime's threads were interrupted more than "
+                f"{MOST_SWITCHES_HZ:.0f} times a second (most {max(rates):.0f}): something else ran on the board."
             )
     return found
 
 
-def _usual(bad: int, of: int, median_is_bad: bool) -> bool:
-    """Whether a thing happened often enough to have moved the latency: in the median block, or in a third of all."""
-    return bad > 0 and (median_is_bad or 3 * bad >= of)
+def _matters(bad: Sequence[bool], medians: Sequence[float], own: Sequence[float], protocol: Protocol) -> bool:
+    """Whether interrupted blocks may have moved the latency: most are, or it would be another one without.
+
+    Args:
+        bad: Whether each block was interrupted.
+        medians: Of the blocks.
+        own: What each block's median would be at most, undisturbed.
+        protocol: Says how much counts.
+    """
+    if not any(bad):
+        return False
+    if 2 * sum(bad) > len(bad):
+        return True
+    latency = statistics.median(medians)
+    kept = statistics.median(middle for middle, is_bad in zip(medians, bad, strict=True) if not is_bad)
+    clean = statistics.median(map(min, medians, own))
+    return abs(latency - kept) > MATTERS * protocol.ci_width * latency or (
+        latency - clean > MATTERS * protocol.ci_width * latency
+    )
 
 
-def _drift(medians: Sequence[float]) -> list[str]:
-    moved = _moved(medians)
-    if moved <= DRIFT:
-        return []
-    return [f"The medians of the blocks differ by {moved:.1%} (more than {DRIFT:.0%})."]
+def _drift(blocks: Sequence[Sequence[int]], protocol: Protocol) -> list[str]:
+    medians = block_medians(blocks)
+    found = []
+    if (moved := _moved(medians, block_range(blocks, medians))) > DRIFT:
+        found.append(f"The medians of the blocks differ by {moved:.1%} (more than {DRIFT:.0%}).")
+    steady = trend(medians) / max(statistics.median(medians), 1)
+    if abs(steady) > TREND_SHARE * protocol.ci_width:
+        found.append(
+            f"The times {'rose' if steady > 0 else 'fell'} steadily, by {abs(steady):.1%} from the first block to the "
+            f"last: " + ("the board becomes slower." if steady > 0 else "the board was not warmed up yet.")
+        )
+    return found
 
 
-def _moved(medians: Sequence[float]) -> float:
-    """How far the medians of consecutive groups of blocks lie apart, as a share."""
+def _moved(medians: Sequence[float], apart: float) -> float:
+    """How far the medians of consecutive groups of blocks lie apart, as a share; 0 where it may be chance.
+
+    Args:
+        medians: Of the blocks, in order.
+        apart: So far apart are two blocks by chance.
+    """
     count = min(GROUPS, len(medians))
     edges = [round(number * len(medians) / count) for number in range(count + 1)]
     levels = [statistics.median(medians[start:end]) for start, end in pairwise(edges)]
-    return max(levels) / max(min(levels), 1) - 1
+    distance = max(levels) - min(levels)
+    if distance <= apart / math.sqrt(len(medians) // count):
+        return 0.0
+    return distance / max(min(levels), 1)
 
 
 def _reference_drift(reference: Mapping[str, Any], known_ms: float | None) -> list[str]:
     found = []
     medians = reference.get("block_medians_ns") or ()
-    if medians and (moved := _moved(medians)) > DRIFT:
+    apart = _number(reference.get("block_range_ns")) or 0.0
+    if medians and (moved := _moved(medians, apart)) > DRIFT:
         found.append(
             f"The reference network, timed in between, changed by {moved:.1%} (more than {DRIFT:.0%}): the board did."
         )

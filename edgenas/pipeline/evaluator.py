@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from edgenas.compile import Artifact, host_outputs
+from edgenas.compile.artifact import Array
 from edgenas.compile.skeleton import Skeleton, make_skeleton
 from edgenas.errors import BoardQuarantined, CompileError, EdgenasError, ObjectiveError, UnexpectedFault, UsageError
 from edgenas.lab import Measurement
+from edgenas.lab.drawn_inputs import draw_inputs
 from edgenas.pipeline.pooled import Answer, PooledBoards, Work
 from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
@@ -80,7 +82,7 @@ class BoardEvaluator:
         self._again = again
         self._on_phase = on_phase
 
-    def stream(self, configs: Sequence[Config], stopping: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
+    def stream(self, configs: Sequence[Config], stopping: Callable[[], bool]) -> Generator[tuple[int, Any], None, None]:
         """Outcomes in the order in which they become known; a candidate's failure is an outcome too.
 
         Raises:
@@ -157,8 +159,8 @@ class BoardEvaluator:
         with contextlib.suppress(CompileError, UsageError):  # then the whole artifact goes over
             timed = make_skeleton(artifact)
         filled = timed.artifact if isinstance(timed, Skeleton) else timed
-        inputs = [spec.random(INPUT_SEED) for spec in filled.inputs]
-        return artifact, Work(timed, inputs, host_outputs(filled, inputs))
+        inputs: Sequence[Array] = draw_inputs(filled.inputs) or [spec.random(INPUT_SEED) for spec in filled.inputs]
+        return artifact, Work(timed, inputs, host_outputs(filled, list(inputs)))
 
 
 class _Batch:

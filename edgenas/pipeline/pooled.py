@@ -108,7 +108,7 @@ class PooledBoards:
         self._protocol = protocol
         self._rules = rules
         self._on_phase, self._on_incident, self._on_set_aside = on_phase, on_incident, on_set_aside
-        self.places = {target: (target, *rules.stand_ins.get(target, ())) for target in targets}
+        self.places = {target: rules.places(target) for target in targets}
         self.formats = rules.formats(workspace, targets)
         self._known = {name: workspace.target(name) for names in self.places.values() for name in names}
         self._check_places()
@@ -240,7 +240,12 @@ class PooledBoards:
             for name in names:
                 if seen.setdefault(name, target) != target or names.count(name) > 1:
                     raise TargetError(f"{name} cannot measure for {target}: it measures for {seen[name]} already.")
-                one, other = (self._workspace.store.get_probe(each) or {} for each in (target, name))
+                one, other = (self._workspace.store.get_probe(each) or {} for each in (names[0], name))
+                if self.formats[name] != self.formats[target]:
+                    raise TargetError(
+                        f"{name} cannot measure for {target}: it takes {self.formats[name]} artifacts, not "
+                        f"{self.formats[target]}."
+                    )
                 for fact in _SAME:
                     if one.get("board", {}).get(fact) != other.get("board", {}).get(fact):
                         raise TargetError(

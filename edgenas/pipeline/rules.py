@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,12 +31,14 @@ class Rules:
         health_every: Candidates between two health checks of a board; 0 does without.
         drift: Largest change of the reference network's latency that is no drift, as a share. This computer is never
             said to drift.
+        missing: Boards that take no part in this run.
     """
 
     accept: tuple[str, ...] = ()
     stand_ins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     health_every: int = HEALTH_EVERY
     drift: float = DRIFT
+    missing: frozenset[str] = frozenset()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rules:
@@ -66,6 +68,15 @@ class Rules:
         if self.health_every < 0 or not self.drift > 0:
             raise UsageError("The number of candidates between health checks or the drift is too small.")
 
+    def places(self, target: str) -> tuple[str, ...]:
+        """The boards that may measure for a target, itself first unless it takes no part."""
+        own = () if target in self.missing else (target,)
+        return (*own, *(name for name in self.stand_ins.get(target, ()) if name not in self.missing))
+
+    def without(self, boards: Collection[str]) -> Rules:
+        """The same where some boards take no part."""
+        return replace(self, missing=frozenset(boards))
+
     def formats(self, workspace: Workspace, targets: Sequence[str]) -> dict[str, str]:
         """The format of artifacts for each board of a study, by its name.
 
@@ -74,7 +85,7 @@ class Rules:
         """
         found = {}
         for target in targets:
-            for name in (target, *self.stand_ins.get(target, ())):
+            for name in (target, *self.places(target)):
                 workspace.target(name)
                 found[name] = format_for(workspace.target(target), workspace.home)
         return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgenas.errors import CheckpointError, StudyError
+from edgenas.errors import Busy, CheckpointError, DeviceError, EdgenasError, LinkError, StudyError
 from edgenas.lab import BoardFigures, Incident, Protocol, protocol
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.evaluator import BoardEvaluator, targets_of
@@ -179,14 +179,35 @@ def _boards(
     watch = watch or Watch()
     formats = rules.formats(workspace, targets)
     with Boards(workspace, purpose=f"study {study}", patience=patience) as boards:
-        # In one order for all studies, or two of them might wait for each other.
-        for name in sorted(formats):
-            boards.ready(name, formats[name])
+        missing = _make_ready(boards, formats, targets, rules, watch)
         with PooledBoards(
-            workspace, boards, targets, protocol, rules,
+            workspace, boards, targets, protocol, rules.without(missing),
             on_phase=watch.phase, on_incident=watch.incident, on_set_aside=watch.set_aside,
         ) as pooled:  # fmt: skip
             yield pooled
+
+
+def _make_ready(
+    boards: Boards, formats: Mapping[str, str], targets: Sequence[str], rules: Rules, watch: Watch
+) -> set[str]:
+    """Open all boards; those that cannot take part, and have others that measure for them.
+
+    Raises:
+        EdgenasError: None of the boards of a target can.
+    """
+    errors: dict[str, EdgenasError] = {}
+    # In one order for all studies, or two of them might wait for each other.
+    for name in sorted(formats):
+        try:
+            boards.ready(name, formats[name])
+        except (LinkError, DeviceError, Busy) as error:
+            errors[name] = error
+            lost = next((t for t in targets if all(place in errors for place in rules.places(t))), None)
+            if lost is not None:
+                raise
+    for name, reason in errors.items():
+        watch.set_aside(name, reason.message)
+    return set(errors)
 
 
 def protocol_of(study: Study) -> Protocol:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgenas.report.quantities import THIN, size
-from edgenas.report.text import scalar
+from edgenas.report.text import finite, scalar
 
 ARROW = " → "
 
@@ -52,13 +52,7 @@ def _reading(conditions: Mapping[str, Any], moment: str) -> Mapping[str, Any]:
 def _numbers(reading: Mapping[str, Any], key: str) -> list[float]:
     values = reading.get(key)
     entries = list(values.values()) if isinstance(values, Mapping) else []
-    return [number for v in entries if (number := _number(v)) is not None]
-
-
-def _number(value: Any) -> float | None:
-    """A finite number of a believable size; no reading of a board is beyond 1e18."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**18
-    return float(value) if plain else None
+    return [number for v in entries if (number := finite(v)) is not None]
 
 
 def _temperature(reading: Mapping[str, Any]) -> str:
@@ -103,12 +97,12 @@ def _throttle(reading: Mapping[str, Any]) -> str:
 
 def _load(reading: Mapping[str, Any]) -> str:
     values = reading.get("load")
-    first = _number(values[0]) if isinstance(values, list | tuple) and values else None
+    first = finite(values[0]) if isinstance(values, list | tuple) and values else None
     return "" if first is None else f"{first:.2f}"
 
 
 def _memory(reading: Mapping[str, Any]) -> str:
-    value = _number(reading.get("memory_available_bytes"))
+    value = finite(reading.get("memory_available_bytes"))
     return "" if value is None else size(value)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from edgenas.report import conditions
+from edgenas.report.beside import beside, spread
 from edgenas.report.data import Candidate, Release, ReportData, Timing
 from edgenas.report.figures import quantities_of
 from edgenas.report.headline import searched, sentence
 from edgenas.report.quantities import THIN, Quantity, number, quantity, size
-from edgenas.report.strips import Scale, common_scale, outliers, own_scale, percentile_ms, strip
+from edgenas.report.strips import Scale, common_scale, outliers, own_scale, strip
 from edgenas.report.text import config_groups, scalar
 
 #: So many distributions are open from the start; the rest of a long front is folded away.
@@ -53,6 +54,7 @@ class Strip:
     values: str
     spread: list[tuple[str, str]]
     facts: str
+    beside: str
     svg: Markup
     verdict: str
     evidence: tuple[str, ...]
@@ -164,7 +166,6 @@ def _strip(data: ReportData, timing: Timing, common: Scale, shown: Mapping[str, 
     facts.append(f"load {number(m.load_ms, 1)}{THIN}ms")
     facts.append(f"peak memory {size(m.peak_memory_bytes)}")
     facts.append("converged" if m.stop_reason == "converged" else f"stopped by {m.stop_reason}")
-    spread = (("min", 0), ("p10", 10), ("p90", 90), ("max", 100))
     title = f"Candidate {timing.candidate} on {timing.target}"
     label = f"{title}: {len(m.samples_ns)} timed runs around {q.number(m.latency_ms)} ms, verdict {m.verdict}"
     return Strip(
@@ -174,8 +175,9 @@ def _strip(data: ReportData, timing: Timing, common: Scale, shown: Mapping[str, 
         latency=q.text(m.latency_ms),
         interval=q.interval(m.latency_low_ms, m.latency_high_ms),
         values=", ".join(values),
-        spread=[(name, q.number(percentile_ms(m, percent))) for name, percent in spread],
+        spread=spread(m, q),
         facts="; ".join(facts) + ".",
+        beside=beside(m),
         svg=strip(m, scale, label),
         verdict=m.verdict,
         evidence=m.evidence,

@@ -106,11 +106,6 @@ def outliers(measurement: Measurement, scale: Scale) -> int:
     return int(((deviations > scale.high) | (deviations < scale.low)).sum())
 
 
-def percentile_ms(measurement: Measurement, percent: float) -> float:
-    """A percentile of the raw samples, milliseconds; 0 where there are none."""
-    return float(np.percentile(measurement.samples_ns, percent)) / 1e6 if measurement.samples_ns else 0.0
-
-
 def _deviations(measurement: Measurement) -> npt.NDArray[np.float64]:
     if not measurement.samples_ns or measurement.latency_ms <= 0:
         return np.zeros(0)

@@ -59,6 +59,12 @@ def scalar(value: Any) -> str:
     return str(value)
 
 
+def finite(value: Any) -> float | None:
+    """A number of a believable size, or nothing; no reading of a board is beyond 1e18."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**18
+    return float(value) if plain else None
+
+
 def pretty_json(value: Any) -> str:
     """JSON over several lines; what JSON does not know is shown as text."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)

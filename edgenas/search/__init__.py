@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgenas.search.pareto import hypervolume, nondominated
     from edgenas.search.result import SearchResult
     from edgenas.search.settings import StudySettings
+    from edgenas.search.streams import STARTED, Stream
     from edgenas.search.study import Study, StudyEvent
     from edgenas.search.tactics import Proposed, Tactic, make_tactic, register_tactic, tactic_options
 
@@ -26,7 +27,9 @@ _HOME = {
     "Outcome": "evaluation",
     "Pick": "objectives",
     "Proposed": "tactics",
+    "STARTED": "streams",
     "SearchResult": "result",
+    "Stream": "streams",
     "Study": "study",
     "StudyEvent": "study",
     "StudySettings": "settings",
@@ -40,6 +43,7 @@ _HOME = {
 }
 
 __all__ = [
+    "STARTED",
     "Constraint",
     "Evaluation",
     "Failure",
@@ -48,6 +52,7 @@ __all__ = [
     "Pick",
     "Proposed",
     "SearchResult",
+    "Stream",
     "Study",
     "StudyEvent",
     "StudySettings",

@@ -115,6 +115,20 @@ def breed(
     return Offspring(np.concatenate([empty, *children]), np.concatenate([no_pairs, *origins]))
 
 
+def neighbours(space: SearchSpace, codes: Codes) -> Codes:
+    """All canonical, distinct encodings that differ from a row in one choice that counts."""
+    counts = option_counts(space)
+    near = []
+    for place, options in enumerate(counts):
+        for option in range(options):
+            changed = codes[codes[:, place] != option].copy()
+            changed[:, place] = option
+            near.append(changed)
+    every = space.canonical_codes(np.concatenate(near))
+    result: Codes = np.unique(every, axis=0)
+    return result
+
+
 def row_keys(codes: Codes) -> list[bytes]:
     """For each encoding a value that can stand in a set."""
     return [row.tobytes() for row in np.ascontiguousarray(codes, dtype=np.int64)]

@@ -2,6 +2,7 @@
 
 from edgenas.supernets import bert, vit  # noqa: F401  (they register themselves)
 from edgenas.supernets.base import LabelledImages, SuperNetwork
+from edgenas.supernets.elasticize import ElasticizedNetwork, elasticize
 from edgenas.supernets.mobilenet_options import MobileNetV3Options
 from edgenas.supernets.mobilenet_v3 import MobileNetV3, MobileNetV3SubNetwork
 from edgenas.supernets.proxyless import ProxylessNAS
@@ -10,6 +11,7 @@ from edgenas.supernets.resnet50 import ResNet50
 from edgenas.supernets.transformer import HATTransformer
 
 __all__ = [
+    "ElasticizedNetwork",
     "HATTransformer",
     "LabelledImages",
     "MobileNetV3",
@@ -19,6 +21,7 @@ __all__ = [
     "ResNet50",
     "SuperNetwork",
     "create",
+    "elasticize",
     "names",
     "register_supernetwork",
 ]

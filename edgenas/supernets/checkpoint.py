@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -165,8 +166,14 @@ def _load(path: Path | str) -> Any:
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # fairseq keeps its options so; it runs no code
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
+        if type(error).__name__ == "UnpicklingError" and "Weights only load failed" in str(error):
+            raise CheckpointError(
+                f"{path} holds other Python objects besides weights, which could run code when read.",
+                hint="Keep its weights only: torch.save({'state_dict': checkpoint['state_dict']}, PATH).",
+            ) from error
         raise CheckpointError(f"{path} is no checkpoint, or it is damaged.") from error
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from edgenas.errors import UsageError
 
 OPTIMIZERS = ("adamw", "sgd")
+PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class TrainingPlan:
     Attributes:
         steps: Optimiser steps in all.
         optimizer: ``adamw`` (few steps to good accuracy) or ``sgd`` (Nesterov; for many epochs, as in OFA).
-        batch_size: Images per step.
+        batch_size: Images per step, over all processes together.
         learning_rate: Highest; it rises over the warm-up and then falls as a half cosine to zero.
         warmup_steps: Steps in which the rate rises.
         momentum: Of SGD; the decay of the first moment for AdamW.
         weight_decay: On filters and the classifier's matrix; not on biases, batch norms and kernel transforms.
-        label_smoothing: Of the largest sub-network's loss.
-        random_subnetworks: Drawn anew each step, besides the largest and the smallest.
+        label_smoothing: Wherever a loss looks at the labels.
+        random_subnetworks: Drawn anew each step by sampling strategies that draw at random.
         gradient_clip: Largest norm of all gradients together.
         shift: Largest random shift of training images, as a share of their side.
         flip: Whether training images are mirrored at random.
@@ -33,6 +34,12 @@ class TrainingPlan:
         evaluate_every: Steps between looks at the accuracy of the largest and the smallest sub-network; 0 for one
             look at the end.
         seed: Of everything random.
+        sampling: Which sub-networks each step trains; see :func:`edgenas.supernets.training.samplings`.
+        sampling_options: Of that strategy.
+        loss: What they are trained for; see :func:`edgenas.supernets.training.losses`.
+        loss_options: Of that loss.
+        average_decay: Of the exponential moving average of weights, which is then what is evaluated; 0 for none.
+        precision: Of the arithmetic: ``fp32``, or mixed with ``fp16`` (GPU only) or ``bf16``.
 
     Raises:
         UsageError: A setting is out of its range; the message names it.
@@ -53,17 +60,26 @@ class TrainingPlan:
     calibration_images: int = 512
     evaluate_every: int = 0
     seed: int = 0
+    sampling: str = "sandwich"
+    sampling_options: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = "distillation"
+    loss_options: Mapping[str, Any] = field(default_factory=dict)
+    average_decay: float = 0.0
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         self._check("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
+        self._check("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         for name in ("steps", "batch_size", "calibration_images"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("warmup_steps", "random_subnetworks", "evaluate_every", "seed", "weight_decay"):
             self._check(name, getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "gradient_clip"):
             self._check(name, getattr(self, name) > 0, "above 0")
-        for name in ("momentum", "label_smoothing", "shift"):
+        for name in ("momentum", "label_smoothing", "shift", "average_decay"):
             self._check(name, 0 <= getattr(self, name) < 1, "from 0 to below 1")
+        for name in ("sampling_options", "loss_options"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -104,10 +120,13 @@ class TrainingProgress:
     Attributes:
         step: Steps done.
         steps: Steps in all.
-        loss: Of the largest sub-network in the last step.
+        loss: Of the first sub-network in the last step (the largest, where the sampling strategy trains it).
         accuracy_largest: Percent top-1 of the largest sub-network on ``valid`` at the last look; ``None`` before.
         accuracy_smallest: The same of the smallest.
         elapsed_s: Time spent in training, over all runs that led here.
+        learning_rate: Of the last step.
+        gradient_norm: Before it was clipped, in the last step.
+        trained: Sub-networks trained so far, over all steps.
     """
 
     step: int
@@ -116,3 +135,6 @@ class TrainingProgress:
     accuracy_largest: float | None = None
     accuracy_smallest: float | None = None
     elapsed_s: float = 0.0
+    learning_rate: float = 0.0
+    gradient_norm: float = 0.0
+    trained: int = 0

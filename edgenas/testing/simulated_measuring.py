@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass
 from typing import Any
 
 from edgenas_agent import conditions, timing
 from edgenas_agent.application import Pace
-from edgenas_agent.estimates import headline, quantile
+from edgenas_agent.power import Meter
 from edgenas_agent.rest import Rest, Thermometer
-from edgenas_agent.watching import DURING_S
+from edgenas_agent.scheduling import Waited
+from edgenas_agent.stopping import summary
+from edgenas_agent.watching import Watch
 
 from edgenas.lab.measurement import Protocol
 from edgenas.testing.simulated_machine import CORES, Machine, MachineFiles
@@ -29,41 +30,6 @@ class Cold:
 
     extra: float = 1.0
     runs: float = 5.0
-
-
-@dataclass
-class _Watch:
-    """What is read between two blocks."""
-
-    machine: Machine
-    read: Callable[[bool], dict[str, Any]]
-    rest: Rest
-    before: dict[str, Any] = field(default_factory=dict)
-    during: list[dict[str, Any]] = field(default_factory=list)
-    delays_ns: list[int] = field(default_factory=list)
-    began_s: float = 0.0
-    read_s: float = 0.0
-    switches: list[int] = field(default_factory=list)
-    stolen_ns: int = 0
-    interrupted: int = 0
-
-    def before_blocks(self) -> None:
-        self.before = self.read(False)
-        self.began_s = self.read_s = self.machine.now_s
-
-    def block_begins(self, number: int) -> None:
-        self.stolen_ns, self.interrupted = self.machine.stolen_ns, self.machine.interrupted
-
-    def block_ends(self, number: int) -> None:
-        if number == 0:
-            self.delays_ns.append(self.machine.stolen_ns - self.stolen_ns)
-            self.switches.append(self.machine.interrupted - self.interrupted)
-
-    def round_ends(self) -> None:
-        if self.machine.now_s - self.read_s >= DURING_S:
-            self.read_s = self.machine.now_s
-            self.during.append({"after_s": round(self.read_s - self.began_s, 3), **self.read(True)})
-        self.rest.again()
 
 
 class SimulatedMeasuring:
@@ -113,29 +79,29 @@ class SimulatedMeasuring:
         subjects = [timing.Subject(self._runs(latency_ms, protocol), pace.wait)]
         if reference_ms is not None:
             subjects.append(timing.Subject(self._runs(reference_ms, protocol), companion=True))
-        watch = _Watch(machine, self.conditions, rest)
+        watch = Watch(
+            self._family, Meter(self._files, lambda: machine.now_ns), rest, len(subjects), lambda *_: None,
+            self._files, lambda: machine.now_s, lambda: Waited(machine.stolen_ns, machine.interrupted),
+        )  # fmt: skip
         started_s = machine.now_s
-        taken = timing.measure_together(
+        taken, *beside = timing.measure_together(
             subjects,
             timing.Protocol.from_dict(protocol.to_dict()),
             clock_ns=lambda: machine.now_ns,
             cpu_ns=lambda: machine.cpu_ns,
-            hooks=timing.Hooks(
-                before_blocks=watch.before_blocks, block_begins=watch.block_begins, block_ends=watch.block_ends,
-                round_ends=watch.round_ends,
-            ),
+            hooks=watch.hooks,
             seed=seed,
-        )  # fmt: skip
+        )
         return {
-            **timing.to_dict(taken[0]),
+            **timing.to_dict(taken),
             "window_s": machine.now_s - started_s,
             "conditions": {"before": watch.before, "during": watch.during, "after": self.conditions()},
             "rest": rest.result(),
             "scheduling": {
                 "raised": "", "why": "nice: Permission denied", "cores": list(range(CORES)),
-                "block_delay_ns": watch.delays_ns, "block_switches": watch.switches,
+                **watch.waited(0),
             },
-            "reference": _reference(taken[1], protocol) if len(taken) > 1 else None,
+            "reference": summary(beside[0].samples_ns, beside[0].block_sizes, protocol.confidence) if beside else None,
         }  # fmt: skip
 
     def _runs(self, latency_ms: float, protocol: Protocol) -> Callable[[], None]:
@@ -149,14 +115,3 @@ class SimulatedMeasuring:
             extra = extra * kept if extra > 1e-6 else 0.0
 
         return run
-
-
-def _reference(taken: timing.Timing, protocol: Protocol) -> dict[str, Any]:
-    ends = list(accumulate(taken.block_sizes))
-    blocks = [taken.samples_ns[end - size : end] for end, size in zip(ends, taken.block_sizes, strict=True)]
-    medians = [quantile(sorted(block), 0.5) for block in blocks]
-    found = headline(sorted(taken.samples_ns), medians, protocol.confidence)
-    return {
-        "latency_ns": int(found.middle), "low_ns": int(found.low), "high_ns": int(found.high),
-        "samples": len(taken.samples_ns), "block_medians_ns": [int(value) for value in medians],
-    }  # fmt: skip

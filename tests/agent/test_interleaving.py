@@ -8,7 +8,9 @@ from collections import Counter
 
 import pytest
 from edgenas_agent.estimates import discarded
-from edgenas_agent.timing import BLOCK_S, COMPANION_SHARE, Hooks, Protocol, Subject, measure_together
+from edgenas_agent.protocol import Protocol
+from edgenas_agent.stopping import BLOCK_S
+from edgenas_agent.timing import COMPANION_SHARE, Hooks, Subject, measure_together
 
 MS = 1_000_000
 

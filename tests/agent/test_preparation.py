@@ -161,6 +161,19 @@ def test_after_a_reboot_there_is_nothing_to_give_back(tree, root):
     assert not (root / "prepared.json").exists()
 
 
+def test_clocks_are_left_alone_where_the_family_does_not_allow_it(tree, root):
+    touched = tree.folder / "touched"
+    tree.file("/usr/bin/jetson_clocks", f"#!/bin/sh\ntouch {touched}\n")
+    (tree.folder / "usr/bin/jetson_clocks").chmod(0o755)
+    preparation = Preparation(Folders(root), tree.system)
+    for family in ({}, {"name": "phones", "set_clocks": False}):
+        with pytest.raises(Refusal, match="does not allow it") as caught, preparation.during(["clocks"], family):
+            pytest.fail("it was not to begin")
+        assert caught.value.kind == "not_prepared"
+    assert not touched.exists()
+    preparation.close()
+
+
 def test_jetson_clocks_are_stored_locked_checked_and_restored(tree, root):
     """A stand-in for NVIDIA's script that keeps the clocks in a file."""
     state = tree.folder / "clocks"
@@ -181,7 +194,7 @@ esac
     preparation = Preparation(Folders(root), tree.system)
     if os.geteuid():
         pytest.skip("jetson_clocks takes root")
-    with preparation.during(["clocks", "governor"], FAMILY) as report:
+    with preparation.during(["clocks", "governor"], {**FAMILY, "set_clocks": True}) as report:
         assert state.read_text().strip() == "locked"
     assert state.read_text() == "free"
     assert report["clocks"] == {"set": "jetson_clocks", "held": True}
@@ -248,14 +261,16 @@ def test_a_worker_or_an_agent_that_is_killed_leaves_the_board_as_it_was(board, t
         agent.send("measure", b"\0" * 8, artifact=sha256, **ASKED)
         agent.until_phase("warmup")
         assert governor_of(pid) == "performance"
-        watcher = subprocess.Popen(["nsenter", "-t", str(pid), "-m", "sleep", "60"])  # keeps the namespace
-        os.kill(pid, signal.SIGKILL)
-        limit = time.monotonic() + 10
-        while governor_of(watcher.pid) != "ondemand" and time.monotonic() < limit:
-            time.sleep(0.02)
-        assert governor_of(watcher.pid) == "ondemand"
-        watcher.kill()
-        watcher.wait()
+        keeps = ["nsenter", "-t", str(pid), "-m", "sh", "-c", "echo; exec sleep 60"]
+        with subprocess.Popen(keeps, stdout=subprocess.PIPE) as watcher:  # the namespace would end with the agent
+            assert watcher.stdout is not None
+            watcher.stdout.readline()
+            os.kill(pid, signal.SIGKILL)
+            limit = time.monotonic() + 10
+            while governor_of(watcher.pid) != "ondemand" and time.monotonic() < limit:
+                time.sleep(0.02)
+            assert governor_of(watcher.pid) == "ondemand"
+            watcher.kill()
 
 
 def workers(agent: int) -> list[int]:

@@ -79,7 +79,7 @@ def test_the_kernels_own_limit_counts_where_it_is_lower_and_only_the_familys_sen
     board.file("/sys/class/thermal/thermal_zone0/trip_point_1_temp", "60000\n")
     board.file("/sys/class/thermal/thermal_zone1/type", "modem\n")
     board.file("/sys/class/thermal/thermal_zone1/temp", "95000\n")
-    rest = board.rest(60, {**FAMILY, "sensors": ["cpu"]})
+    rest = board.rest(60, {**FAMILY, "sensors": ["CPU"]})
     rest.take()
     assert rest.result()["threshold_c"] == 50.0
     assert rest.result()["ended"] == "cooled"

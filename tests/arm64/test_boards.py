@@ -6,7 +6,6 @@ import functools
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +36,7 @@ pytestmark = [pytest.mark.arm64, pytest.mark.timeout(900)]
 #: ticks of the board's kernel, or the median flips between runs with a tick and runs without.
 RULE = protocol("quick", min_samples=65, max_samples=65, max_s=20.0, warmup_min_s=0.01, warmup_max_s=0.3)
 #: Long enough to be hit in the middle.
-LONG = protocol("quick", min_samples=2000, max_samples=2000, max_s=60.0, warmup_min_s=0.01, warmup_max_s=0.3)
+LONG = protocol("quick", min_samples=3000, max_samples=3000, max_s=60.0, warmup_min_s=0.01, warmup_max_s=0.3)
 NETS = {"fp32": networks.onnx_fp32, "int8": networks.onnx_int8, "tflite": networks.tflite_fp32}
 
 Table = dict[str, dict[str, list[Measurement]]]
@@ -88,7 +87,11 @@ def test_a_latency_repeats_to_a_tenth_of_a_percent(measured: Table) -> None:
     for board, rows in measured.items():
         for name in ("fp32", "tflite"):
             first, second = rows[name]
-            assert first.latency_ms == pytest.approx(second.latency_ms, rel=1e-3), (board, name)
+            spread = [
+                [round(n / 1e6, 4) for n in sorted(m.samples_ns)[:: max(1, len(m.samples_ns) // 9)]]
+                for m in (first, second)
+            ]
+            assert first.latency_ms == pytest.approx(second.latency_ms, rel=1e-3), (board, name, spread)
             assert first.verdict == second.verdict == "ok", (board, name, first.evidence, second.evidence)
             assert first.output_sha256 == second.output_sha256
 
@@ -136,7 +139,7 @@ class Disturbed:
 
 @pytest.fixture(scope="module")
 def faults(arm_lab: ArmLab, measured: Table, nets: Path) -> Iterator[dict[str, Future[Disturbed]]]:
-    """A reboot, a freeze and a pulled cable, each on a board of its own, side by side."""
+    """A reboot, a pulled cable, and a freeze before a clock that jumps: each on a board of its own, side by side."""
     boards = arm_lab.boards
     artifact = networks.onnx_fp32(nets)
     outputs = [expected(artifact)]
@@ -164,13 +167,20 @@ def faults(arm_lab: ArmLab, measured: Table, nets: Path) -> Iterator[dict[str, F
         assert once.fired_at
         return Disturbed(measurement, incidents, noticed[0] if noticed else 0.0)
 
+    def jump() -> None:
+        said = boards["pi5"].ssh("sudo date -s '2031-01-01' && sleep 1 && sudo date -s '1999-01-01'")
+        assert said.returncode == 0, said.stderr
+
     plug, pull = (functools.partial(boards["pi3"].cable, plugged) for plugged in (True, False))
     with ThreadPoolExecutor(3) as pool:
-        yield {
+        futures = {
             "reboot": pool.submit(disturb, "pi4", boards["pi4"].reset, lambda: None),
             "freeze": pool.submit(disturb, "pi5", freeze, lambda: None),
             "cable": pool.submit(disturb, "pi3", pull, plug),
         }
+        futures["freeze"].exception()
+        futures["clock"] = pool.submit(disturb, "pi5", jump, lambda: None)
+        yield futures
     plug()
 
 
@@ -208,7 +218,7 @@ def test_a_pulled_cable_is_a_lost_connection_and_heals_once_it_is_back(
 ACCURACY = {("fp32", 32): 0.90, ("int8", 32): 0.89, ("fp32", 16): 0.85, ("int8", 16): 0.84}
 SPACE = SearchSpace([Choice("precision", ("fp32", "int8")), Choice("channels", (16, 32))])
 #: Of the time that the largest sub-network takes there.
-LIMIT = 0.6
+LIMIT = 0.56
 
 
 def test_a_study_finds_another_best_sub_network_for_another_board(arm_lab: ArmLab, measured: Table, nets: Path) -> None:
@@ -232,7 +242,7 @@ def test_a_study_finds_another_best_sub_network_for_another_board(arm_lab: ArmLa
         goals = ("accuracy max", f"latency_ms@{board} min")
         with connect(arm_lab.target(board), home=arm_lab.workspace.home) as agent:
             result = search(SPACE, evaluate, goals, budget=4, tactic="random", seed=0, constraints=[limit])
-        return dict(result.best("accuracy max").config), latency
+        return dict(result.best(f"accuracy max where {limit}").config), latency
 
     with ThreadPoolExecutor(len(SPECS)) as pool:
         found = dict(zip(SPECS, pool.map(find, SPECS), strict=True))
@@ -241,45 +251,26 @@ def test_a_study_finds_another_best_sub_network_for_another_board(arm_lab: ArmLa
     assert found["pi4"][0] == found["pi3"][0] == {"precision": "fp32", "channels": 16}
 
 
-def test_a_clock_that_jumps_changes_no_latency(arm_lab: ArmLab, measured: Table, nets: Path) -> None:
+def test_a_clock_that_jumps_changes_no_latency(measured: Table, faults: dict[str, Future[Disturbed]]) -> None:
     """As on a board without a clock of its own that meets a time server in the middle of a measurement."""
-    board, artifact = arm_lab.boards["pi4"], networks.onnx_fp32(nets)
-    said: list[int] = []
-
-    def jump() -> None:
-        said.append(board.ssh("sudo date -s '2031-01-01' && sleep 1 && sudo date -s '1999-01-01'").returncode)
-
-    jumping: list[threading.Thread] = []
-
-    def start() -> None:
-        jumping.append(threading.Thread(target=jump))
-        jumping[0].start()
-
-    with connect(arm_lab.target("pi4"), home=arm_lab.workspace.home) as agent:
-        lease = agent.lease("a clock that jumps")
-        found, _ = agent.measure(artifact, [artifact.inputs[0].random(0)], LONG, on_progress=Once(start))
-        jumping[0].join()
-        lease.renew()
-    assert said == [0]
-    assert max(found.samples_ns) < 1e9
-    assert found.latency_ms == pytest.approx(measured["pi4"]["fp32"][0].latency_ms, rel=5e-3)
+    found = faults["clock"].result()
+    assert found.incidents == ()
+    assert max(found.measurement.samples_ns) < 1e9
+    assert found.measurement.latency_ms == pytest.approx(measured["pi5"]["fp32"][0].latency_ms, rel=5e-3)
 
 
 def test_where_the_time_goes_inside_a_network(arm_lab: ArmLab, measured: Table, nets: Path, tmp_path: Path) -> None:
-    wide, narrow = networks.onnx_fp32(nets), networks.onnx_fp32(nets, 16)
+    wide = networks.onnx_fp32(nets)
     picture = tmp_path / "layers.svg"
     command = [sys.executable, "-c", "from edgenas.cli import main; main()", "--home", str(arm_lab.workspace.home)]
     command += ["profile", str(wide.path), "--target", "pi5", "--protocol", "quick", "--layers", "--runs", "20"]
     done = subprocess.run([*command, "--picture", str(picture), "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     layers = json.loads(done.stdout)["layers"]
-    assert "Conv" in json.dumps(layers)
+    heaviest = max(layers["rows"], key=lambda row: row["ms"])
+    assert "conv" in json.dumps(heaviest).lower(), layers
+    assert layers["nodes_ms"] < 1.5 * measured["pi5"]["fp32"][0].latency_ms
     assert picture.read_text().lstrip().startswith("<")
-    with connect(arm_lab.target("pi5"), home=arm_lab.workspace.home) as agent:
-        profiles = [agent.profile(net, [net.inputs[0].random(0)], RULE, runs=20) for net in (wide, narrow)]
-    heaviest = [max(profile.nodes, key=lambda node: node.ms) for profile in profiles]
-    assert all("Conv" in node.op for node in heaviest), heaviest
-    assert heaviest[0].ms > 2 * heaviest[1].ms
 
 
 def plan(artifact: Artifact, name: str, expect: Array | None = None) -> ReleasePlan:

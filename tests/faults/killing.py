@@ -18,6 +18,14 @@ WRITES = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unl
 ATTACH_S = 10.0
 
 
+class Mortal(Worker):
+    """A worker that may end in any way."""
+
+    def last_words(self) -> list[str]:
+        """All that it still says; afterwards ``code`` tells how it ended."""
+        return self._end()
+
+
 def why_not() -> str:
     """Why this computer cannot do it; empty where it can."""
     if shutil.which("strace") is None:
@@ -67,7 +75,7 @@ def trace(function: Callable[..., None], *arguments: Any) -> list[tuple[str, str
 def _run(
     call: str, fault: str, function: Callable[..., None], *arguments: Any, log: str = "/dev/null"
 ) -> tuple[list[str], int]:
-    worker = Worker(function, *arguments)
+    worker = Mortal(function, *arguments)
     assert worker.line() == "ready\n"
     words = ["strace", "-f", "-y", "-qq", "-o", log, "-p", str(worker.pid), "-e", f"trace={call}"]
     words += ["-e", f"inject={call}:{fault}"] if fault else []

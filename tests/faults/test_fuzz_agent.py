@@ -93,7 +93,7 @@ def test_strange_requests_are_answered(tmp_path: Path, requests: Any, count: int
             with contextlib.suppress(ValueError):
                 check_answer(seed, ask(agent, {**strange, "op": header["op"]}, body))
         assert agent.result("has", sha256=[])["missing"] == []
-        assert {path.name for path in tmp_path.iterdir()} <= {"root", "stderr.txt", agent.zipapp.name}
+        assert {path.name for path in tmp_path.iterdir()} <= {"root", "stderr.txt", "user", agent.zipapp.name}
     assert "Traceback" not in (tmp_path / "stderr.txt").read_text()
 
 

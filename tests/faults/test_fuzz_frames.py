@@ -26,7 +26,8 @@ def test_mutated_streams_in_numbers() -> None:
     while tried < FRAMES:
         tried += check_stream(mutator.stream(), mutator.chance.choice((1, 7, 64, 1000, 65536)))
     print(f"{tried} frames")
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 4 * MAX_PENDING
+    # Some of them hold a header of a megabyte, which as Python's objects is several times as large.
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 16 * MAX_PENDING
 
 
 @settings(

@@ -65,7 +65,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "disk full on device": (
         "tests/agent/test_faults.py::test_a_full_disk_is_refused_before_it_fills_or_cleaned_up_after",
-        "tests/pipeline/test_faults.py::test_a_full_disk_on_the_board_fails_what_needs_it_and_no_more",
+        "tests/pipeline/test_faults.py::test_a_full_disk_on_the_board_stops_the_study_until_there_is_room",
     ),
     "disk full on host": (
         "tests/faults/test_failing_disks.py::test_a_host_whose_disk_fails_at_any_write_says_so_and_goes_on_later",

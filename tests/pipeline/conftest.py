@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,9 @@ def plan(checkpoint: Path, target: str, budget: int = 6, name: str = "study") ->
     return StudyPlan(
         name, checkpoint, ("accuracy max", f"latency_ms@{target} min"), budget=budget, batch_size=3, protocol=rule
     )
+
+
+def slowly(small: StudyPlan) -> StudyPlan:
+    """The same with a timing that lasts long enough to be met in the middle."""
+    rule = replace(small.protocol, warmup_min_s=0.5, warmup_max_s=1.0, min_s=5.0, max_s=5.0, max_samples=65536)
+    return replace(small, protocol=rule)

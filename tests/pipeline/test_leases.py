@@ -20,7 +20,7 @@ from edgenas.pipeline.leasing import Patience
 from edgenas.pipeline.studies import start_study
 from edgenas.pipeline.workspace import Workspace
 from tests.lab.sshd import Sshd
-from tests.pipeline.conftest import plan
+from tests.pipeline.conftest import plan, slowly
 from tests.pipeline.test_faults import FaultAt, processes
 
 
@@ -72,7 +72,7 @@ def test_a_study_waits_for_its_board_if_asked_to(workspace: Workspace, sshd: Ssh
 
 def test_a_lost_lease_is_an_incident_that_heals(workspace: Workspace, sshd: Sshd, checkpoint: Path) -> None:
     small = plan(checkpoint, "board", budget=3)
-    slow = replace(small, protocol=replace(small.protocol, min_samples=4000, max_samples=4096, max_s=3.0))
+    slow = slowly(small)
 
     def steal() -> None:
         (sshd.home / ".edgenas" / "lease" / "holder").unlink()
@@ -91,7 +91,7 @@ def test_a_study_whose_board_was_taken_stops_and_can_go_on(
     from edgenas.pipeline.studies import resume_study
 
     small = plan(checkpoint, "board", budget=3)
-    slow = replace(small, protocol=replace(small.protocol, min_samples=4000, max_samples=4096, max_s=3.0))
+    slow = slowly(small)
     taken: list[object] = []
 
     def take_over() -> None:

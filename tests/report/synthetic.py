@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgenas.lab.measurement import Board, Measurement, RuntimeBuild, protocol
+from edgenas.lab.tails import tail
 from edgenas.report.collector import progress
 from edgenas.report.data import BoardView, Candidate, Command, Release, ReportData, Study, Timing
 from edgenas.search.objectives import Constraint, Objective
@@ -105,7 +106,18 @@ def measurement(target: str, latency_ms: float, rng: np.random.Generator, verdic
         latency_high_ms=middle + half,
         verdict=verdict,
         evidence=evidence,
+        extra={"tail": tail(samples), **beside(target, rng)},
     )
+
+
+def beside(target: str, rng: np.random.Generator) -> dict[str, Any]:
+    """The reference network everywhere; energy and rest on boards other than this computer."""
+    level = float(rng.uniform(1.98, 2.02))
+    found: dict[str, Any] = {"reference": {"latency_ms": level, "low": level * 0.995, "high": level * 1.005}}
+    if target != "local":
+        found["energy"] = {"mj": 61.3, "net_mj": 40.2, "rail": "VDD_IN", "power_mw": 6100.0, "readings": 8}
+        found["rest"] = {"waited_s": 12.4, "ended": "cooled"}
+    return found
 
 
 def make_report(
@@ -290,10 +302,15 @@ def hostile_report() -> ReportData:
                 stop_reason=HOSTILE,
                 runtime=RuntimeBuild(HOSTILE, HOSTILE, HOSTILE),
                 conditions={"before": {HOSTILE: HOSTILE, "unread": {HOSTILE: HOSTILE}, "load": "x"}, "after": [1]},
+                extra={
+                    "tail": [HOSTILE], "rest": {"waited_s": HOSTILE},
+                    "reference": {"latency_ms": 2.0, "low": HOSTILE, "high": True},
+                    "energy": {"mj": 61.3, "net_mj": [], "rail": HOSTILE},
+                },
             ),
         )
         for t in data.timings
-    )
+    )  # fmt: skip
     candidates = tuple(
         replace(
             c, config={HOSTILE + "0": HOSTILE}, reason=HOSTILE, message=HOSTILE, kind=HOSTILE and c.kind, hint=HOSTILE

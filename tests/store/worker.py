@@ -74,10 +74,6 @@ class Worker:
         assert self.code == -signal.SIGKILL, "it ended before it could be killed"
         return said
 
-    def last_words(self) -> list[str]:
-        """All that it still says until it ends, in whatever way: ``code`` tells."""
-        return self._end()
-
     def _end(self) -> list[str]:
         with self._said, self._go:
             said = [line.rstrip("\n") for line in self._said.readlines() if line.endswith("\n")]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +13,6 @@ import click
 
 from tools.virtual_lab.boards import HOST, MODELS, Board, BoardSpec, boards, tidy
 from tools.virtual_lab.image import USER, build, default_state
-from tools.virtual_lab.network import Network
-from tools.virtual_lab.network_link import Conditions
 from tools.virtual_lab.shell import LabError
 
 
@@ -101,27 +97,6 @@ def disturb(state: Path, what: str, name: str) -> None:
     }  # fmt: skip
     actions[what]()
     click.echo(f"{name}: {what}")
-
-
-@main.command(
-    help="Start boards behind cables of their own, and keep them until Ctrl-C. Type `NAME cut=true` to cut one."
-)
-@click.argument("names", nargs=-1, required=True)
-@click.option("--delay-ms", default=0.0, show_default=True, help="Each way.")
-@click.option("--rate-mbit", default=0.0, help="0 is as fast as this computer.")
-def network(names: tuple[str, ...], delay_ms: float, rate_mbit: float) -> None:
-    with tempfile.TemporaryDirectory(prefix="boards-") as folder, Network(Path(folder), names) as found:
-        for board in found.boards.values():
-            board.link.set(delay_ms=delay_ms, rate_mbit=rate_mbit)
-            place = f"--host {board.address} --user {board.user} --key {board.key}"
-            click.echo(f"edgenas target add {board.name} {place} && edgenas target trust {board.name} --yes")
-        for line in sys.stdin:
-            name, _, change = line.strip().partition(" ")
-            key, _, value = change.partition("=")
-            if name not in found.boards or key not in Conditions().to_dict():
-                click.echo(f"Say NAME CONDITION=VALUE; conditions are {', '.join(Conditions().to_dict())}.", err=True)
-                continue
-            click.echo(found.boards[name].link.set(**{key: json.loads(value)}))
 
 
 def _board(state: Path, name: str) -> Board:

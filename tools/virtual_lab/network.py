@@ -1,5 +1,7 @@
 """Boards behind cables that can be cut: a real sshd each, in a network namespace of its own with its own address.
 
+    python -m tools.virtual_lab.network one two --delay-ms 20
+
 A board shares this computer's processor and files, not its network. Takes root, ``ip``, ``nsenter`` and ``sshd``.
 """
 
@@ -13,12 +15,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import click
 
 from tools.virtual_lab.network_link import Conditions
 from tools.virtual_lab.shell import LabError, find, run
@@ -251,3 +256,32 @@ class Network:
         """Switch all of them off."""
         while self.boards:
             self.boards.popitem()[1].close()
+
+
+@click.command(help="Start boards behind cables of their own and keep them until the end of the input.")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--delay-ms", default=0.0, show_default=True, help="Each way.")
+@click.option("--rate-mbit", default=0.0, help="0 is as fast as this computer.")
+def main(names: tuple[str, ...], delay_ms: float, rate_mbit: float) -> None:
+    known = ", ".join(Conditions().to_dict())
+    with tempfile.TemporaryDirectory(prefix="boards-") as folder, Network(Path(folder), names) as found:
+        for board in found.boards.values():
+            board.link.set(delay_ms=delay_ms, rate_mbit=rate_mbit)
+            place = f"--host {board.address} --user {board.user} --key {board.key}"
+            click.echo(f"edgenas target add {board.name} {place} && edgenas target trust {board.name} --yes")
+        click.echo("Say `NAME CONDITION=VALUE` to change a cable, for example `one cut=true`.")
+        for line in sys.stdin:
+            name, _, change = line.strip().partition(" ")
+            condition, _, value = change.partition("=")
+            try:
+                click.echo(found.boards[name].link.set(**{condition: json.loads(value)}))
+            except (KeyError, TypeError, ValueError):
+                click.echo(f"Boards are {', '.join(found.boards)}; conditions are {known}.", err=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="python -m tools.virtual_lab.network")
+    except LabError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

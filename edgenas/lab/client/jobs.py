@@ -16,6 +16,7 @@ from edgenas.lab import answers, tensors
 from edgenas.lab.client.asking import Asked, Meanwhile
 from edgenas.lab.client.measured import measurement_of
 from edgenas.lab.client.running import Running
+from edgenas.lab.drawn_inputs import DrawnInputs
 from edgenas.lab.measurement import Measurement, Protocol
 from edgenas.lab.reference import Reference
 from edgenas.lab.session import OnProgress
@@ -198,6 +199,9 @@ class Jobs(Running):
             peers = [*peers, reference.artifact]
         fields["deadline_s"] = limit_s
         body = b"".join(data for _, data in packed)
+        drawn = candidates[0][1]
+        if isinstance(drawn, DrawnInputs) and len(candidates) == 1:
+            fields["body_bytes"], body = len(body), drawn.recipe
         asked = self._ask_ahead(
             "measure", artifact, runtime, fields, body, limit_s, on_progress, skeleton, others=peers
         )  # fmt: skip

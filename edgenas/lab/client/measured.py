@@ -105,4 +105,5 @@ def _reference(said: answers.ReferenceAnswer, reference: Reference) -> Mapping[s
         "high": said.high_ns / 1e6,
         "samples": said.samples,
         "block_medians_ns": list(said.block_medians_ns),
+        "block_range_ns": said.block_range_ns,
     }

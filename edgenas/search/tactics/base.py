@@ -11,12 +11,16 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from edgenas.errors import TacticError
 from edgenas.search.evaluation import Evaluation
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.pareto import Floats, costs, violations
 from edgenas.spaces import SearchSpace, Value
+
+Known = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
+"""From canonical encodings ``[N, choices]`` to ``N`` values that need no measuring."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,18 @@ class Tactic(ABC):
         for evaluation in evaluations:
             self._told[evaluation.key] = evaluation
 
+    def provide(self, known: Mapping[str, Known]) -> None:
+        """Name values that need no measuring; a tactic that has no use for them passes them over.
+
+        To be called before the first :meth:`ask`, and with the same functions when a study is gone on with.
+
+        Args:
+            known: By name, functions from canonical encodings ``[N, choices]`` to ``N`` finite numbers, exact and quick
+                (an inner search calls them for thousands of rows). Names of objectives or constraints are computed
+                instead of predicted; all are features for predicting the others.
+        """
+        return None
+
     def ask(self, count: int | None = None) -> list[Proposed]:
         """Distinct configurations that were not told, ``count`` or :attr:`next_batch` of them.
 
@@ -124,6 +140,19 @@ class Tactic(ABC):
         ]
         values = [e.values for e in rows]
         return rows, costs(self.objectives, values), violations(self.constraints, values)
+
+    @staticmethod
+    def _regressor(name: str) -> str:
+        from edgenas.predict import regressors
+
+        if name not in regressors():
+            raise TacticError(f"There is no predictor {name!r}.", hint=f"Known: {', '.join(regressors())}.")
+        return name
+
+    def _share(self, option: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+            raise TacticError(f"Search: {option} is {value!r}, not from 0 to below 1.", hint=f"Set {option} to a share.")
+        return float(value)
 
     def _whole(self, option: str, value: object, least: int = 1) -> int:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:

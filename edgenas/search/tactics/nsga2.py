@@ -53,7 +53,7 @@ class Nsga2Tactic(Tactic):
     def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
         rows, points, broken = self._measured()
         if len(self._told) < self.population or len(rows) < 2:
-            return self._random(count, rng, "random start")
+            return self._begin(count, rng)
         best = ranking(points, broken, self.population, rng)
         codes = self.space.encode_many([rows[i].config for i in best])
         known = set(row_keys(self.space.encode_many([e.config for e in self._told.values()])))
@@ -62,6 +62,10 @@ class Nsga2Tactic(Tactic):
             Proposed(config, _origin(rows[best[a]].index, rows[best[b]].index))
             for config, (a, b) in zip(self.space.decode_many(children.codes), children.parents, strict=True)
         ]
+
+    def _begin(self, count: int, rng: np.random.Generator) -> list[Proposed]:
+        """Of the first population."""
+        return self._random(count, rng, "random start")
 
 
 def default_population(budget: int) -> int:

@@ -1,0 +1,249 @@
+"""The default tactic: the fewest evaluations for the best front.
+
+What makes the difference, each part by measurement: a structured first batch; surrogates that see free features and
+compute exactly what needs no measuring; an inner evolution on the surrogates that starts from everything measured;
+small batches; and a choice of the batch by mean hypervolume gain over joint draws, in which what is being measured at
+the moment already counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.search.objectives import Constraint, Objective
+from edgenas.search.operators import Codes, breed, neighbours, row_keys
+from edgenas.search.pareto import Floats, nondominated, ranking
+from edgenas.search.tactics.base import Known, Proposed, Tactic, register_tactic
+from edgenas.search.tactics.gains import Gains, frame, gains_for
+from edgenas.search.tactics.structured import staged_codes, structured_codes
+from edgenas.search.tactics.surrogates import Beliefs, Expected, Inputs
+from edgenas.spaces import SearchSpace
+
+_DRAWS = 128
+_POOL = 150
+_OPTIMISM = 1.0
+_SHRINK: tuple[str, ...] = ()
+_MARGIN = 0.1
+"""The reference point lies so far behind the worst of the front, as a share of the front's span."""
+
+
+@register_tactic("edgenas")
+class EdgenasTactic(Tactic):
+    """Measure where joint draws from the surrogates promise most hypervolume.
+
+    Args:
+        start: Evaluations before surrogates are used. ``None``: a quarter of the budget, at most 10.
+        population: Configurations in each generation of the inner search.
+        generations: Most generations of the inner search.
+        least_gain: End the study once the best candidate's expected gain is below this share of the front's
+            hypervolume; 0 goes on to the end of the budget.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        start: int | None = None,
+        population: int = 80,
+        generations: int = 50,
+        least_gain: float = 0.0,
+        **common: Any,
+    ) -> None:
+        super().__init__(space, objectives, constraints, **common)
+        self.start = self._whole("start", max(4, min(10, self.budget // 4)) if start is None else start, least=2)
+        self.population = self._whole("population", population, least=8)
+        self.generations = self._whole("generations", generations)
+        self.least_gain = self._share("least_gain", least_gain)
+        self._inputs = Inputs(space, {})
+        self._tuned: dict[tuple[str, int], Any] = {}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "start": self.start,
+            "population": self.population,
+            "generations": self.generations,
+            "least_gain": self.least_gain,
+        }
+
+    @property
+    def next_batch(self) -> int:
+        if len(self._told) < self.start:
+            return min(self.batch_size or self.start, self.start - len(self._told))
+        return self.batch_size or max(2, min(10, len(self._told) // 12))
+
+    def provide(self, known: Mapping[str, Known]) -> None:
+        self._inputs = Inputs(self.space, dict(known))
+        self._tuned.clear()
+
+    def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
+        rows, points, broken = self._measured()
+        if len(self._told) < self.start or len(rows) < 2:
+            return self._first(count, rng)
+        codes = self.space.encode_many([e.config for e in rows])
+        beliefs = Beliefs(self._inputs, self.objectives, self.constraints, rows, codes, self._tuned)
+        known = self._known()
+        pool = self._pool(beliefs, codes, points, broken, known, count, rng)
+        if len(pool) == 0:
+            return []
+        return self._choose(beliefs, pool, codes, points, broken, count, rng)
+
+    # ------------------------------------------------------------------------------------------------ the first batch
+
+    def _first(self, count: int, rng: np.random.Generator) -> list[Proposed]:
+        """Of a plan that depends on the seed alone, what was not told yet."""
+        plan = np.random.default_rng(self.seed)
+        alike = structured_codes(self.space, max(2, self.start // 3), plan)
+        staged = _new(staged_codes(self.space, self.start - len(alike), plan), set(row_keys(alike)))
+        configs = [(config, "structured: all blocks alike") for config in self.space.decode_many(alike)]
+        configs += [(config, "structured: blocks of a stage alike") for config in self.space.decode_many(staged)]
+        seen = {self.space.key(config) for config, _ in configs}
+        drawn = self.space.sample_many(max(0, self.start - len(configs)), plan, seen)
+        configs += [(config, "random: first look") for config in drawn]
+        new = [Proposed(config, why) for config, why in configs if self.space.key(config) not in self._told]
+        return new[:count]
+
+    # --------------------------------------------------------------------------------------------------- inner search
+
+    def _pool(
+        self,
+        beliefs: Beliefs,
+        codes: Codes,
+        points: Floats,
+        broken: Floats,
+        known: set[bytes],
+        count: int,
+        rng: np.random.Generator,
+    ) -> Codes:
+        """New configurations that may add to the front, by an evolution on the surrogates."""
+        seen = set(known)
+        parents = codes[ranking(points, broken, self.population, rng)]
+        drawn = self.space.encode_many(self.space.sample_many(self.population // 2, rng))
+        drawn = _new(drawn, seen)
+        visited = [drawn]
+        everyone = np.concatenate([parents, drawn])
+        survivors = everyone[self._survivors(beliefs.expect(everyone), self.population, rng)]
+        for _ in range(self.generations):
+            children = breed(self.space, survivors, self.population, seen, rng).codes
+            if len(children) == 0:
+                break
+            visited.append(children)
+            everyone = np.concatenate([survivors, children])
+            survivors = everyone[self._survivors(beliefs.expect(everyone), self.population, rng)]
+        visited.append(_new(neighbours(self.space, survivors[: self.population // 4]), seen))
+        found = np.concatenate(visited)
+        if len(found) == 0:
+            return found
+        expected = beliefs.expect(found)
+        kept = self._survivors(expected, max(_POOL, 2 * count), rng)
+        return found[kept]
+
+    @staticmethod
+    def _survivors(expected: Expected, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """The best rows, half of them as they are expected, half as they may turn out; best first."""
+        sober = ranking(*expected.scores(), count, rng)
+        hopeful = ranking(*expected.scores(_OPTIMISM), count, rng)
+        mixed = np.stack([sober, hopeful], axis=1).ravel()
+        _, first = np.unique(mixed, return_index=True)
+        result: npt.NDArray[np.int64] = mixed[np.sort(first)][:count]
+        return result
+
+    # ------------------------------------------------------------------------------------------------------ the choice
+
+    def _choose(
+        self,
+        beliefs: Beliefs,
+        pool: Codes,
+        codes: Codes,
+        points: Floats,
+        broken: Floats,
+        count: int,
+        rng: np.random.Generator,
+    ) -> list[Proposed]:
+        pending = self._pending()
+        fits = (broken == 0).all(axis=1)
+        front = self._believed(beliefs, codes, points)[fits]
+        expected = beliefs.expect(pool)
+        chance = expected.feasible()
+        hoped = expected.costs()[chance > 0.5]
+        shown = np.concatenate([front, hoped]) if len(front) + len(hoped) else points
+        low, span = frame(shown)
+        corner = np.full(len(self.objectives), 1.0 + _MARGIN)
+        draws, allowed = beliefs.draw(np.concatenate([pool, pending]), _DRAWS, rng)
+        front = (front - low) / span
+        gains = gains_for(front[nondominated(front)], (draws - low) / span, allowed, corner, rng)
+        for row in range(len(pool), len(pool) + len(pending)):
+            gains.add(row)
+        sure = gains_for(
+            front[nondominated(front)], ((expected.costs() - low) / span)[None], (chance > 0.5)[None], corner, rng
+        )
+        proposed: list[Proposed] = []
+        picked: list[int] = []
+        values = expected.values()
+        while len(picked) < min(count, len(pool)):
+            mean = gains.mean()[: len(pool)]
+            mean[picked] = -1.0
+            best = int(np.argmax(mean))
+            if mean[best] <= 0.0 or not fits.any():
+                best = self._fallback(expected, chance, picked, rng)
+            why = self._reason(mean[best], sure, best, chance[best])
+            predicted = {name: float(column[best]) for name, column in values.items() if np.isfinite(column[best])}
+            text = ", ".join(f"{name} {value:.5g}" for name, value in predicted.items())
+            proposed.append(Proposed(self.space.decode(pool[best]), f"{why}; expected: {text}", predicted))
+            picked.append(best)
+            gains.add(best)
+            sure.add(best)
+        return proposed
+
+    def _reason(self, gain: float, sure: Gains, row: int, chance: float) -> str:
+        if gain <= 0.0 or chance < 0.5:
+            return f"feasibility: keeps the constraints with probability {chance:.2f}"
+        certain = float(sure.mean()[row])
+        kind = "exploit" if certain > 0.5 * gain else "explore"
+        return f"{kind}: adds {100 * gain:.2g}% hypervolume"
+
+    @staticmethod
+    def _fallback(expected: Expected, chance: Floats, picked: list[int], rng: np.random.Generator) -> int:
+        """Where nothing promises a gain: what most probably keeps the constraints, then the best by rank."""
+        points, broken = expected.scores()
+        order = ranking(points, broken, len(points), rng)
+        left = np.setdiff1d(np.arange(len(points)), picked)
+        if len(expected.beliefs.constraints) and chance[left].max() < 0.99:
+            return int(left[np.argmax(chance[left])])
+        return int(next(row for row in order if row not in picked))
+
+    def _believed(self, beliefs: Beliefs, codes: Codes, points: Floats) -> Floats:
+        """Costs of what was measured, of noisy values as the surrogate sees them instead of as luck had it."""
+        if not _SHRINK:
+            return points
+        expected = beliefs.expect(codes)
+        believed = points.copy()
+        for column, objective in enumerate(self.objectives):
+            if beliefs.noise(objective.name) > 0.0 and objective.name in _SHRINK:
+                believed[:, column] = expected.costs()[:, column]
+        return believed
+
+    # ---------------------------------------------------------------------------------------------------------- what is
+
+    def _known(self) -> set[bytes]:
+        return set(row_keys(self.space.encode_many([e.config for e in self._told.values()])))
+
+    def _pending(self) -> Codes:
+        """What was proposed and has no outcome yet."""
+        return self.space.encode_many([e.config for e in self._told.values() if e.state in ("proposed", "running")])
+
+
+def _new(codes: Codes, seen: set[bytes]) -> Codes:
+    """Rows that were not seen, each once; they are seen from now on."""
+    kept = []
+    for row, key in enumerate(row_keys(codes)):
+        if key not in seen:
+            seen.add(key)
+            kept.append(row)
+    return codes[kept]

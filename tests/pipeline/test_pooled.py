@@ -1,0 +1,103 @@
+"""Studies over several boards: side by side, standing in for each other, and with verdicts that count or do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgenas.cli.app import run
+from edgenas.errors import TargetError, UsageError
+from edgenas.lab import Target
+from edgenas.pipeline.rules import Rules
+from edgenas.pipeline.studies import Watch, resume_study, start_study
+from edgenas.pipeline.workspace import Workspace
+from tests.lab.sshd import Sshd
+from tests.pipeline.conftest import plan, slowly
+from tests.pipeline.test_faults import FaultAt
+
+
+def test_a_study_on_two_boards_measures_each_candidate_on_both(
+    workspace: Workspace, local: Target, sshd: Sshd, checkpoint: Path
+) -> None:
+    told: list[object] = []
+    small = plan(checkpoint, "here", budget=4)
+    both = replace(small, objectives=(*small.objectives, "latency_ms@board min"))
+    result = start_study(workspace, both, Watch(figures=told.append))
+    assert len(result.done) == 4
+    for evaluation in result.done:
+        assert set(evaluation.details["verdicts"]) == {"here", "board"}
+        assert len(evaluation.measurements) == 2
+        assert evaluation.values["latency_ms@board"] > 0
+        # The artifact that is kept has its weights; what was timed has not.
+        measured = {workspace.store.find(key).artifact_sha256 for key in evaluation.measurements}  # type: ignore[union-attr]
+        assert len(measured) == 1
+        assert evaluation.details["artifact"] not in measured
+    # Both boards are this computer, so that what one has measured may be known for the other.
+    (figures,) = told
+    assert set(figures) == {"here", "board"}  # type: ignore[call-overload]
+    assert 4 <= sum(found.done for found in figures.values()) <= 8  # type: ignore[attr-defined]
+
+
+def test_a_board_that_goes_away_is_stood_in_for_and_the_user_is_told(
+    workspace: Workspace, local: Target, sshd: Sshd, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_aside: list[tuple[str, str]] = []
+    slow = slowly(plan(checkpoint, "board", budget=9))
+    rule = replace(slow.protocol, min_s=2.0, max_s=2.0)
+    slow = replace(slow, protocol=rule, batch_size=9, rules=Rules(stand_ins={"board": ("here",)}))
+    fault = FaultAt(sshd.stop, index=0)
+    watch = replace(fault.watch, set_aside=lambda board, reason: set_aside.append((board, reason)))
+    result = start_study(workspace, slow, watch)
+    assert fault.fired
+    assert len(result.done) == 9
+    assert [board for board, _ in set_aside] == ["board"]
+    assert "failed 3 times in a row" in set_aside[0][1]
+    assert any(e.details.get("measured_on") == {"board": "here"} for e in result.done)
+    assert run(["--home", str(workspace.home), "search", "show", "study"]) == 0
+    assert "board was set aside: it failed 3 times in a row" in capsys.readouterr().err
+    # The rules are remembered, and one that does not answer is left out from the start.
+    more = resume_study(workspace, "study", budget=10, watch=watch)
+    assert len(more.done) == 10
+    assert [board for board, _ in set_aside] == ["board", "board"]
+
+
+def test_a_verdict_that_does_not_count_is_measured_again_and_then_unmeasurable(
+    workspace: Workspace, local: Target, checkpoint: Path
+) -> None:
+    small = plan(checkpoint, "here", budget=2)
+    never = replace(small.protocol, ci_width=1e-9, max_samples=16)
+    result = start_study(workspace, replace(small, protocol=never, rules=Rules(accept=("ok",))))
+    assert {(e.error.kind, e.error.blame) for e in result.failures if e.error} == {("Unmeasurable", "device")}
+    repeats = Counter(row.key for row in workspace.store.history())
+    assert set(repeats.values()) == {3}, "all tries are kept, with their samples"
+    assert all(m.samples_ns for m in workspace.store.measurements())
+    assert len(start_study(workspace, replace(small, name="lenient", protocol=never)).done) == 2
+
+
+def test_rules_that_make_no_sense_are_refused_before_anything_is_made(
+    workspace: Workspace, local: Target, checkpoint: Path
+) -> None:
+    with pytest.raises(UsageError, match="'good'"):
+        Rules(accept=("good",))
+    workspace.store.add_target(Target("other", transport="local", family="local"))
+    rules = Rules(stand_ins={"here": ("nowhere",)})
+    with pytest.raises(TargetError, match="nowhere"):
+        start_study(workspace, replace(plan(checkpoint, "here"), rules=rules))
+    probe = {"board": {"model": "another", "cpu": "x", "cores": 1, "arch": "y", "system": "Linux"}}
+    small = replace(plan(checkpoint, "here"), rules=Rules(stand_ins={"here": ("other",)}))
+    remember = workspace.probe
+
+    def lie(client: object) -> object:
+        found = remember(client)  # type: ignore[arg-type]
+        if client.target.name == "other":  # type: ignore[attr-defined]
+            stored = dict(workspace.store.get_probe("other") or {})
+            workspace.store.set_probe("other", {**stored, "board": {**stored["board"], **probe["board"]}})
+        return found
+
+    workspace.probe = lie  # type: ignore[method-assign, assignment]
+    with pytest.raises(TargetError, match="differ in their model"):
+        start_study(workspace, small)
+    assert workspace.store.studies() == []
