@@ -91,7 +91,7 @@ FILES: dict[str, Callable[[Path], Recorded]] = {"nasbench201": nasbench201, "fbn
 
 
 def errors(mean: Floats, std: Floats | None, y: Floats, measured: npt.NDArray[Any], everywhere: bool) -> list[float]:
-    """Spearman, MAPE (%) and coverage (%): the first two over all rows or over those not measured, the last over these."""
+    """Spearman, MAPE (%) and coverage (%): the first two over all or the unmeasured rows, the last over these."""
     from scipy.stats import spearmanr
 
     new = np.ones(len(y), dtype=bool)
@@ -131,7 +131,7 @@ def half_of_all(space: SearchSpace, codes: Any, sources: Mapping[str, Floats], y
     found = [
         errors(np.exp(model.fit(z[train], np.log(y[train])).predict(z)), None, y, train, False) for model, z in models
     ]
-    return max(found)[:1] + [min(error[1] for error in found), float("nan")]
+    return [max(error[0] for error in found), min(error[1] for error in found), float("nan")]
 
 
 class Tally:

@@ -3,18 +3,21 @@
     python tools/bench_training.py --data FOLDER --minutes 14 --output FOLDER
 
 Time is this process's CPU time on a CPU (one thread, so that a busy computer disturbs the comparison little) and the
-wall clock on a GPU. Each of the three trainings is told beforehand how many steps fit into the time, measured over a
-few steps, so that its learning rate falls to zero in time. All three share every setting but sampling and loss.
+wall clock on a GPU. Each of the three trainings is told beforehand how many steps fit into the time, so that its
+learning rate falls to zero in time. All three share every setting but sampling and loss. A bench
+that was stopped goes on when it is started again with the same output folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,9 @@ from edgenas.supernets import SuperNetwork, create
 from edgenas.supernets.elastic import initialise
 from edgenas.supernets.training import TrainingPlan, TrainingProgress, train
 
-_TRIAL_STEPS = 24
+ENDS = ("smallest", "largest")
+SPLITS = ("valid", "test")
+_ROUNDS, _TRIAL_STEPS = 3, 14
 _ALLOWED_POINTS = 1.0
 
 
@@ -68,30 +73,49 @@ class Trained:
     accuracy: dict[str, dict[str, float]]
 
 
+@dataclass(frozen=True)
+class Contestant:
+    """One of the three trainings."""
+
+    name: str
+    plan: TrainingPlan
+    make: Callable[[], Any]
+    ends: Mapping[str, Mapping[str, Any]]
+
+
 def main() -> None:
     options = _options()
+    options.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     data = load_dataset(options.data)
+    net = _fresh(options, data)
+    print(f"{options.supernet}: {net.space.size:,} sub-networks; {data.size('train')} training images of {data.name}")
+    contestants = [one for one in _contestants(options, data) if one.name.split()[0] in options.only]
+    steps = _steps(options, data, contestants)
+    found = {one.name: _trained(options, data, one, steps[one.name]) for one in contestants}
+    _table(found, net)
+    text = json.dumps({name: vars(result) for name, result in found.items()}, indent=2)
+    (options.output / "bench_training.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _contestants(options: argparse.Namespace, data: Dataset) -> list[Contestant]:
     plan = TrainingPlan(
         batch_size=options.batch_size, learning_rate=options.learning_rate, weight_decay=options.weight_decay,
         warmup_steps=100, shift=options.shift, flip=True, random_subnetworks=options.random, average_decay=0.998,
-        calibration_images=2000, seed=options.seed, sampling=options.sampling, loss=options.loss, precision=options.precision,
+        calibration_images=2000, seed=options.seed, sampling=options.sampling, loss=options.loss,
+        precision=options.precision,
     )  # fmt: skip
     alone = replace(plan, sampling="single_path", loss="cross_entropy")
-    net = _fresh(options.supernet, data, options)
-    smallest, largest = net.space.extremes()
-    ends = {"smallest": smallest, "largest": largest}
-    print(f"{options.supernet}: {net.space.size:,} sub-networks; {data.size('train')} training images of {data.name}")
-    found = {}
-    if "super" in options.only:
-        found["super-network"] = _trained(options, data, plan, ends)
-    for name, config in ends.items():
-        if name in options.only:
-            found[f"{name} alone"] = _trained(options, data, alone, {name: config}, alone=True)
-    _table(found, net, ends)
-    if options.output is not None:
-        text = json.dumps({name: vars(result) for name, result in found.items()}, indent=2)
-        (options.output / "bench_training.json").write_text(text + "\n", encoding="utf-8")
+    ends = dict(zip(ENDS, _fresh(options, data).space.extremes(), strict=True))
+
+    def lone(end: str) -> Any:
+        return Alone(_fresh(options, data), ends[end], end).to(options.device)
+
+    found = [Contestant("super-network", plan, lambda: _fresh(options, data), ends)]
+    for end in ENDS:
+        made = functools.partial(lone, end)
+        found.append(Contestant(f"{end} alone", alone, made, {end: {"alone": end}}))
+    return found
 
 
 def _options() -> argparse.Namespace:
@@ -110,57 +134,73 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", help="fp16 or bf16 on a GPU")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="+", default=["super", "smallest", "largest"])
-    parser.add_argument("--output", type=Path, help="folder for checkpoints, logs and figures")
+    parser.add_argument(
+        "--only", nargs="+", default=["super-network", *ENDS], help="some of: super-network smallest largest"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints, logs and figures")
     return parser.parse_args()
 
 
-def _fresh(name: str, data: Dataset, options: argparse.Namespace) -> Any:
+def _fresh(options: argparse.Namespace, data: Dataset) -> Any:
     torch.manual_seed(options.seed)
-    net: Any = create(name, num_classes=data.num_classes, in_channels=data.channels)
+    net: Any = create(options.supernet, num_classes=data.num_classes, in_channels=data.channels)
     return net.to(options.device)
 
 
-def _trained(
-    options: argparse.Namespace, data: Dataset, plan: TrainingPlan, ends: Mapping[str, Any], *, alone: bool = False
-) -> Trained:
-    """Train for the given time, then look at the accuracies."""
-    name = f"{next(iter(ends))}-alone" if alone else "super-network"
+def _clock(options: argparse.Namespace) -> float:
+    return time.process_time() if options.device == "cpu" else time.perf_counter()
 
-    def fresh() -> Any:
-        net = _fresh(options.supernet, data, options)
-        return Alone(net, next(iter(ends.values())), name).to(options.device) if alone else net
 
-    clock = time.process_time if options.device == "cpu" else time.perf_counter
-    marks: list[float] = []
-    train(fresh(), data, replace(plan, steps=_TRIAL_STEPS + 1), on_progress=lambda _: marks.append(clock()))
-    step_s = (marks[_TRIAL_STEPS - 1] - marks[3]) / (_TRIAL_STEPS - 4)
-    steps = max(1, int(options.minutes * 60 / step_s))
-    print(f"{name}: {step_s * 1e3:.0f} ms a step, {steps} steps", flush=True)
+def _steps(options: argparse.Namespace, data: Dataset, contestants: Sequence[Contestant]) -> dict[str, int]:
+    """As many as fit into the time, by the fastest quarter of a few steps: measured in turn, as loads come and go."""
+    kept = options.output / "steps.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text("utf-8")))
+    paces: dict[str, list[float]] = {one.name: [] for one in contestants}
+    for _ in range(_ROUNDS):
+        for one in contestants:
+            marks: list[float] = []
+            plan = replace(one.plan, steps=_TRIAL_STEPS)
+            train(one.make(), data, plan, on_progress=lambda _: marks.append(_clock(options)))  # noqa: B023
+            paces[one.name] += [after - before for before, after in pairwise(marks[1:-1])]
+    found = {}
+    for name, pace in paces.items():
+        step_s = sorted(pace)[len(pace) // 4]
+        found[name] = max(1, int(options.minutes * 60 / step_s))
+        print(f"{name}: {step_s * 1e3:.0f} ms a step, {found[name]} steps", flush=True)
+    kept.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def _trained(options: argparse.Namespace, data: Dataset, one: Contestant, steps: int) -> Trained:
+    """Train for the given steps, then look at the accuracies."""
+    stem = one.name.replace(" ", "-")
+    kept = options.output / f"{stem}.json"
+    before = json.loads(kept.read_text("utf-8")) if kept.exists() else {"min": 0.0, "wall_min": 0.0}
+    spent = dict(before)
+    net = one.make()
+    began_s, wall_s = _clock(options), time.perf_counter()
 
     def show(progress: TrainingProgress) -> None:
-        marks.append(clock())
-        if progress.step % max(1, steps // 20) == 0:
-            done_min = (marks[-1] - began_s) / 60
-            print(f"  {name} {progress.step}/{steps} loss {progress.loss:.3f} {done_min:.1f} min", flush=True)
+        spent["min"] = before["min"] + (_clock(options) - began_s) / 60
+        spent["wall_min"] = before["wall_min"] + (time.perf_counter() - wall_s) / 60
+        if progress.step % max(1, steps // 40) == 0 or progress.step == steps:
+            kept.write_text(json.dumps(spent), encoding="utf-8")
+            print(f"  {one.name} {progress.step}/{steps} loss {progress.loss:.3f} {spent['min']:.1f} min", flush=True)
 
-    net = fresh()
-    path = options.output / f"{name}.pt" if options.output is not None else None
-    began_s, wall_s = clock(), time.perf_counter()
-    train(net, data, replace(plan, steps=steps), checkpoint=path, on_progress=show, save_every_s=1e9)
-    minutes = (marks[-1] - began_s) / 60
-    accuracy: dict[str, dict[str, float]] = {}
-    for end, config in ends.items():
-        wanted = net.space.extremes()[0] if alone else config
-        accuracy[end] = {
-            split: AccuracyEvaluator(net, data, 2000, split).evaluate(wanted)["accuracy"] for split in ("valid", "test")
-        }
+    plan = replace(one.plan, steps=steps, evaluate_every=max(1, steps // 4))
+    train(net, data, plan, checkpoint=options.output / f"{stem}.pt", on_progress=show, save_every_s=60)
+    accuracy = {
+        end: {split: AccuracyEvaluator(net, data, 2000, split).evaluate(config)["accuracy"] for split in SPLITS}
+        for end, config in one.ends.items()
+    }
     epochs = steps * min(plan.batch_size, data.size("train")) / data.size("train")
-    print(f"{name}: {minutes:.1f} min, {epochs:.0f} epochs, {accuracy}", flush=True)
-    return Trained(minutes, (time.perf_counter() - wall_s) / 60, epochs, accuracy)
+    print(f"{one.name}: {spent['min']:.1f} min, {epochs:.0f} epochs, {accuracy}", flush=True)
+    return Trained(spent["min"], spent["wall_min"], epochs, accuracy)
 
 
-def _table(found: Mapping[str, Trained], net: Any, ends: Mapping[str, Any]) -> None:
+def _table(found: Mapping[str, Trained], net: Any) -> None:
+    ends = dict(zip(ENDS, net.space.extremes(), strict=True))
     print(f"\n{'sub-network':<12}{'MACs M':>8}{'trained':>16}{'min':>7}{'epochs':>8}{'valid %':>9}{'test %':>8}")
     for end, config in ends.items():
         macs = net.extract(config).macs / 1e6

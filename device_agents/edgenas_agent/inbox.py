@@ -72,6 +72,14 @@ class Inbox:
                 os.read(self.wake, 4096)
         return None
 
+    def take(self, op: str) -> Optional[Request]:
+        """The next request where it is of that kind and here already."""
+        with self._space:
+            if self._waiting and self._waiting[0].header.get("op") == op:
+                self._space.notify_all()
+                return self._waiting.popleft()
+        return None
+
     def silence_s(self) -> float:
         """Seconds since the host last sent anything."""
         return time.monotonic() - self._heard

@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .folders import Folders, link_or_copy
 from .frames import Decoder, FrameError, encode
@@ -17,6 +17,11 @@ from .refusal import Refusal
 
 #: At least so often the host hears that a job is still alive.
 HEARTBEAT_S = 0.9
+
+#: Phases in which nothing is disturbed by what else the agent does.
+QUIET = ("load", "rest")
+_DONE: Any = object()
+_NOTHING: Iterator[None] = iter(())
 
 #: phase, samples, elapsed seconds
 Report = Callable[[str, int, float], None]
@@ -45,6 +50,7 @@ class Jobs:
         stopped: Callable[[], bool],
         artifact: Optional[Path] = None,
         keep: Sequence[int] = (),
+        aside: Iterator[None] = _NOTHING,
     ) -> Tuple[Dict[str, Any], bytes]:
         """The result of a job.
 
@@ -56,6 +62,7 @@ class Jobs:
             stopped: Whether the host has cancelled the job, or gone.
             artifact: The file that the job is about.
             keep: Open files that the worker inherits.
+            aside: Other work in small steps, done only as long as nothing is warmed up or timed.
 
         Raises:
             Refusal: ``timeout``, ``cancelled``, ``crashed``, ``out_of_memory``, or what the worker itself says.
@@ -71,17 +78,19 @@ class Jobs:
             with Worker() as worker:
                 self._launcher.launch(worker, shared, folder, keep, watch.wait)
                 worker.begin(encode(job, body))
-                return _follow(worker, watch)
+                return _follow(worker, watch, aside)
         finally:
             shutil.rmtree(str(folder), ignore_errors=True)
 
 
-def _follow(worker: Worker, watch: _Watch) -> Tuple[Dict[str, Any], bytes]:
+def _follow(worker: Worker, watch: _Watch, aside: Iterator[None]) -> Tuple[Dict[str, Any], bytes]:
     decoder = Decoder()
     killed_before = _oom_kills()
+    more = True
     while True:
+        more = more and watch.phase in QUIET and next(aside, _DONE) is not _DONE
         try:
-            ready = watch.wait([worker.results, *worker.noisy])
+            ready = watch.wait([worker.results, *worker.noisy], at_once=more)
         except Refusal as refusal:
             if refusal.kind == "timeout":
                 refusal.detail["stderr"] = worker.noise()
@@ -134,8 +143,8 @@ class _Watch:
             self._next_report = now + HEARTBEAT_S
         self.phase, self.samples = phase, samples
 
-    def wait(self, files: Sequence[int]) -> List[int]:
-        """Those of the files that can be read, as soon as there are any; none from time to time.
+    def wait(self, files: Sequence[int], at_once: bool = False) -> List[int]:
+        """Those of the files that can be read, as soon as there are any; none from time to time, or ``at_once``.
 
         Raises:
             Refusal: ``timeout`` or ``cancelled``.
@@ -150,7 +159,8 @@ class _Watch:
         if now >= self._next_report:
             self._report(self.phase, self.samples, now - self._started)
             self._next_report = now + HEARTBEAT_S
-        ready, _, _ = select.select([*files, self._wake], [], [], max(0.0, min(self._next_report, end) - now))
+        wait_s = 0.0 if at_once else max(0.0, min(self._next_report, end) - now)
+        ready, _, _ = select.select([*files, self._wake], [], [], wait_s)
         if self._wake in ready:
             os.read(self._wake, 4096)
         return [file for file in ready if file != self._wake]

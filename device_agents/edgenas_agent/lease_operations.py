@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, Dict
 
+from .fields import field as _field
 from .inbox import Request
 from .leases import MAX_TEXT, Record, boot_clock_ns
-from .operations import Answer, Desk, _field, operation
+from .operations import Answer, Desk, operation
 from .refusal import Refusal
 
 MIN_TTL_S, MAX_TTL_S = 0.5, 3600.0

@@ -9,10 +9,11 @@ from typing import Any, Dict, Iterator, List, Mapping
 
 from . import runtimes
 from .cache import check_hash
+from .fields import field as _field
 from .folders import link_or_copy
 from .frames import MAX_HEADER, FrameError, tensor_bytes, unpack_tensors
 from .inbox import Request
-from .operations import Answer, Desk, _field, _job, operation
+from .operations import Answer, Desk, _job, operation
 from .protocol import Protocol
 from .refusal import Refusal
 

@@ -6,10 +6,12 @@ import math
 import platform
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from . import board, conditions, filling, runtimes
 from .cache import Cache, Upload, check_hash
+from .fields import field as _field
+from .filler import Filler
 from .folders import Folders
 from .frames import MAX_BODY, FrameError, unpack_tensors
 from .hold import Hold
@@ -70,6 +72,8 @@ class Desk:
         self.leases = Leases(folders)
         self.hold = Hold(folders, inbox, self.leases)
         self.upload: Optional[Upload] = None
+        #: Carries a request out and sends its answer; set by who has the wire.
+        self.answer: Callable[[Request, Callable[[Request], Optional[Answer]]], None] = lambda request, do: None
         self.upload_id: Any = None
         self._inbox = inbox
         self._jobs = Jobs(folders, runtime_modules, inbox.wake)
@@ -106,6 +110,7 @@ class Desk:
         if self.stopped(request):
             raise Refusal("cancelled", "the host cancelled this request")
         self._inbox.busy = True
+        ahead: List[Tuple[Request, Filler]] = []
 
         def stopped() -> bool:
             return self.stopped(request) or self.hold.lost
@@ -115,9 +120,21 @@ class Desk:
 
         try:
             with self.hold.turn(job["op"], stopped, lambda: report("waiting", 0, 0.0)) as work, around or nullcontext():
-                return self._jobs.run(job, request.body, deadline_s, report, stopped, artifact, [work])
+                return self._jobs.run(
+                    job, request.body, deadline_s, report, stopped, artifact, [work], aside=self._fill_ahead(ahead)
+                )  # fmt: skip
         finally:
             self._inbox.busy = False
+            for waiting, filler in ahead:
+                self.answer(waiting, lambda _, filler=filler: filler.result())  # type: ignore[misc]
+
+    def _fill_ahead(self, ahead: List[Tuple[Request, Filler]]) -> Iterator[None]:
+        """While a worker loads its artifact: the next one is filled in, where its recipe waits already."""
+        request = self._inbox.take("fill")
+        if request is not None:
+            filler = Filler(self.cache, request, lambda: self.stopped(request))
+            ahead.append((request, filler))
+            yield from filler.steps()
 
     def stopped(self, request: Request) -> bool:
         """Whether the host has cancelled a request or gone."""
@@ -185,22 +202,7 @@ def put(desk: Desk, request: Request) -> Optional[Answer]:
 
 @operation("fill")
 def fill(desk: Desk, request: Request) -> Answer:
-    sha256, size = check_hash(request.header.get("sha256")), _field(request, "size", int)
-    if not desk.cache.missing([sha256]):
-        return {"sha256": sha256}, b""
-    upload = desk.cache.upload(sha256, _field(request, "suffix", str), size)
-    try:
-        for piece in filling.fill(request.body, size):
-            if desk.stopped(request):
-                raise Refusal("cancelled", "the host cancelled this request")
-            upload.write(piece)
-        # What a power cut leaves of it is noticed at its next use, and filled in again.
-        upload.finish(durable=False)
-    except filling.RecipeError as error:
-        raise Refusal("bad_request", f"artifact {sha256} cannot be filled: {error}") from error
-    finally:
-        upload.close()
-    return {"sha256": sha256}, b""
+    return Filler(desk.cache, request, lambda: desk.stopped(request)).result()
 
 
 @operation("infer")
@@ -251,21 +253,3 @@ def _job(desk: Desk, request: Request) -> Tuple[Dict[str, Any], float, Path]:
     artifact = desk.cache.checked(check_hash(request.header.get("artifact")))
     job = {"op": request.header["op"], "runtime": name, "declared": declared, "suffix": suffix, "inputs": inputs}
     return job, deadline_s, artifact
-
-
-_REQUIRED: Any = object()
-
-
-def _field(request: Request, name: str, kind: Any, default: Any = _REQUIRED) -> Any:
-    """A field of the wanted kind.
-
-    Raises:
-        Refusal: ``bad_request`` names the field.
-    """
-    header: Mapping[str, Any] = request.header
-    value = header.get(name)
-    if value is None and default is not _REQUIRED:
-        return default
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise Refusal("bad_request", f"{request.header.get('op')}: the field {name} is missing or of the wrong kind")
-    return value

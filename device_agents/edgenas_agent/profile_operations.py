@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from .fields import field as _field
 from .inbox import Request
-from .operations import Answer, Desk, _field, _job, operation
+from .operations import Answer, Desk, _job, operation
 from .protocol import Protocol
 from .refusal import Refusal
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from .fields import field as _field
 from .inbox import Request
-from .operations import Answer, Desk, _field, operation
+from .operations import Answer, Desk, operation
 
 
 @operation("stage")

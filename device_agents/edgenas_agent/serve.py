@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from . import (  # noqa: F401  (operations register themselves)
     __version__,
@@ -23,7 +23,7 @@ from . import (  # noqa: F401  (operations register themselves)
 from .folders import Folders
 from .frames import PREAMBLE, PROTOCOL_VERSION, FrameError, encode
 from .inbox import Inbox, Request
-from .operations import Desk
+from .operations import Answer, Desk
 from .refusal import Refusal
 
 IDLE_S = 6 * 3600.0
@@ -47,6 +47,7 @@ def serve(root: Path, runtime_modules: Sequence[str] = (), idle_s: float = IDLE_
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: inbox.close())
     desk = Desk(folders, inbox, runtime_modules, wire.report)
+    desk.answer = lambda request, do: _carry_out(request, wire, do)
     try:
         wire.hello(folders.root)
         inbox.start()
@@ -57,7 +58,7 @@ def serve(root: Path, runtime_modules: Sequence[str] = (), idle_s: float = IDLE_
             if request.header.get("op") == "bye":
                 wire.answer(request.header.get("id"), {}, None)
                 break
-            _carry_out(desk, request, wire)
+            _carry_out(request, wire, desk.do)
         if inbox.error is not None:
             wire.answer(None, {}, Refusal("bad_request", str(inbox.error)))
             return EXIT_BROKEN_FRAMES
@@ -73,12 +74,12 @@ def serve(root: Path, runtime_modules: Sequence[str] = (), idle_s: float = IDLE_
     return EXIT_OK
 
 
-def _carry_out(desk: Desk, request: Request, wire: _Wire) -> None:
+def _carry_out(request: Request, wire: _Wire, do: Callable[[Request], Optional[Answer]]) -> None:
     name = request.header.get("id")
     try:
         if type(name) is not int:
             raise Refusal("bad_request", "id must be a whole number")
-        answer = desk.do(request)
+        answer = do(request)
     except Refusal as refusal:
         wire.answer(name if type(name) is int else None, {}, refusal)
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgenas.cli import output
+from edgenas.cli.search_compare import compare
 from edgenas.cli.session import workspace
 from edgenas.cli.waiting import patience, wait_options
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 @click.group(help="Run, resume and show studies.")
 def command() -> None:
     pass
+
+
+command.add_command(compare)
 
 
 @command.command("run")
@@ -34,6 +38,12 @@ def command() -> None:
 @click.option("--batch", type=click.IntRange(min=1), help="Candidates proposed together.  [default: the tactic's]")
 @click.option("--protocol", "protocol_name", default="standard", show_default=True, help="quick, standard or rigorous.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Of the runtime on a board.")
+@click.option(
+    "--prepare",
+    default="",
+    metavar="NAMES",
+    help="Set on the boards meanwhile and given back after: governor, clocks.  [default: nothing]",
+)
 @click.option(
     "--accept",
     default="",
@@ -66,7 +76,7 @@ def command() -> None:
 def run(
     name: str, checkpoint: Path, objectives: tuple[str, ...], constraints: tuple[str, ...], data: str, tactic: str,
     options: tuple[str, ...], budget: int, seed: int, batch: int | None, protocol_name: str, threads: int,
-    accept: str, stand_ins: tuple[str, ...], health_every: int, drift: float,
+    prepare: str, accept: str, stand_ins: tuple[str, ...], health_every: int, drift: float,
     wait: bool, priority: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Search for the best sub-networks, measuring candidates on boards, under the name NAME."""
@@ -75,10 +85,11 @@ def run(
     from edgenas.pipeline.rules import Rules
     from edgenas.pipeline.studies import StudyPlan, start_study
 
-    accepted = tuple(word.strip() for word in accept.split(",") if word.strip())
+    settings, accepted = _words(prepare), _words(accept)
     plan = StudyPlan(
         name, checkpoint, objectives, constraints, data, tactic, _options(options), budget, seed, batch,
-        protocol(protocol_name, threads=threads), Rules(accepted, _stand_ins(stand_ins), health_every, drift / 100),
+        protocol(protocol_name, threads=threads, prepare=settings),
+        Rules(accepted, _stand_ins(stand_ins), health_every, drift / 100),
     )  # fmt: skip
     with StudyProgress(name) as progress:
         result = start_study(workspace(), plan, progress.watch, patience(wait, priority))
@@ -160,6 +171,11 @@ def list_tactics(as_json: bool) -> None:
         return
     rows = [(name, ", ".join(f"{k}={v}" for k, v in given.items()) or "-") for name, given in found.items()]
     output.table(rows, ["tactic", "options and their defaults"])
+
+
+def _words(given: str) -> tuple[str, ...]:
+    """What commas separate."""
+    return tuple(word.strip() for word in given.split(",") if word.strip())
 
 
 def _stand_ins(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ import click
 
 from edgenas.cli import output
 from edgenas.cli.settings import json_options
+from edgenas.cli.supernet_check import check
 from edgenas.cli.supernet_judging import evaluate, score
 from edgenas.cli.supernet_training import strategies, train
 
@@ -22,12 +23,19 @@ def command() -> None:
 def list_supernets(as_json: bool) -> None:
     """List the known super-networks."""
     from edgenas.supernets import create, names
+    from edgenas.supernets.registry import needed_options
 
-    nets = {name: create(name) for name in names()}
+    needed = {name: needed_options(name) for name in names()}
+    nets = {name: create(name) for name, options in needed.items() if not options}
     if as_json:
-        output.emit_json({name: {"choices": len(n.space.choices), "size": n.space.size} for name, n in nets.items()})
+        known = {name: {"choices": len(net.space.choices), "size": net.space.size} for name, net in nets.items()}
+        output.emit_json({**known, **{name: {"needs": options} for name, options in needed.items() if options}})
         return
-    rows = [(name, len(net.space.choices), f"{net.space.size:.3g}") for name, net in nets.items()]
+    rows = [
+        (name, len(nets[name].space.choices), f"{nets[name].space.size:.3g}") if name in nets
+        else (name, "", f"needs --option {', '.join(options)}")
+        for name, options in needed.items()
+    ]  # fmt: skip
     output.table(rows, ["super-network", "choices #", "sub-networks #"])
 
 
@@ -68,5 +76,5 @@ def import_weights(file: Path, supernet: str, data: str, path: Path, options: tu
     )
 
 
-for _command in (train, strategies, evaluate, score):
+for _command in (check, train, strategies, evaluate, score):
     command.add_command(_command)

@@ -19,6 +19,9 @@ from edgenas.lab.session import SHORT_S, Session
 from edgenas.lab.targets import Target
 from edgenas.lab.transport import Transport, open_transport
 
+#: The agent looks for no more programs, the target's own first.
+MOST_PROGRAMS = 20
+
 
 def connect(target: Target, *, home: Path, on_event: Callable[[str], None] | None = None) -> AgentClient:
     """Reach a board, install the agent where it is not there yet, and start it.
@@ -82,15 +85,19 @@ class AgentClient(Profiling, Leasing, Releasing):
         self._transport.close()
 
     def probe(self) -> Probe:
-        """What the board is and has."""
-        program = self.commands.get(self.target.runtime)
-        fields = {"family": self.family.for_agent(), "commands": [dict(program.declaration)] if program else []}
+        """What the board is and has; programs that are declared and not there are told of where they are wanted."""
+        own = self.target.runtime
+        names = sorted(self.commands, key=lambda name: (name != own, name))[:MOST_PROGRAMS]
+        declared = [dict(self.commands[name].declaration) for name in names]
+        fields = {"family": self.family.for_agent(), "commands": declared}
         frame = self._ask("probe", fields, "probe", timeout_s=5 * SHORT_S)
         said = self._session.parse(answers.ProbeAnswer, frame.header)
         return Probe(
             board=Board(**said.board.model_dump()),
             runtimes=tuple(RuntimeBuild(r.name, r.version, (r.providers or [""])[0]) for r in said.runtimes),
-            missing_runtimes=said.missing_runtimes,
+            missing_runtimes={
+                name: why for name, why in said.missing_runtimes.items() if name == own or name not in self.commands
+            },
             conditions=said.conditions,
             free_bytes=said.disk.free_bytes,
             python=said.python,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgenas.compile.skeleton import Skeleton
 from edgenas.errors import (
     AgentFailed,
     BoardRebooted,
@@ -72,6 +74,7 @@ class BoardRunner:
         self._boot_id = ""
         self._steps: deque[Step] = deque()
         self._way: deque[_OnTheWay] = deque()
+        self._hinted: set[int] = set()
         self._losses = 0
 
     def run(self) -> None:
@@ -113,6 +116,18 @@ class BoardRunner:
             except EdgenasError as error:
                 self._way.append(_OnTheWay(step, None, error))
                 return
+        self._hint()
+
+    def _hint(self) -> None:
+        """Let the board fill in what comes after that: it finds time for it while it loads something else."""
+        following = next((step for step in self._steps if step.job is not None), None)
+        if self._quiet or self._contact is None or following is None or following.number in self._hinted:
+            return
+        task = self._pool.task(following)
+        if task is not None and isinstance(task.artifact, Skeleton):
+            self._hinted.add(following.number)
+            with contextlib.suppress(EdgenasError):  # whoever waits for an answer meets it too
+                self._contact.client.hint(task.artifact)
 
     def _ask(self, step: Step) -> Begun:
         client = self._open().client
@@ -209,6 +224,7 @@ class BoardRunner:
         return self._contact
 
     def _drop(self) -> None:
+        self._hinted.clear()
         contact, self._contact = self._contact, None
         if contact is not None:
             contact.client.close()

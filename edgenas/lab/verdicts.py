@@ -204,7 +204,7 @@ def _matters(bad: Sequence[bool], medians: Sequence[float], own: Sequence[float]
     )
 
 
-def _drift(blocks: Sequence[Sequence[int]], protocol: Protocol) -> list[str]:
+def _drift(blocks: Sequence[Sequence[float]], protocol: Protocol) -> list[str]:
     medians = block_medians(blocks)
     found = []
     if (moved := _moved(medians, block_range(blocks, medians))) > DRIFT:

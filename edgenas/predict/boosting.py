@@ -21,19 +21,21 @@ class BoostingRegressor(TunedRegressor):
 
     def _fits(self, X: Floats, y: Floats, held_back: Floats, grid: list[Any]) -> Iterator[Floats]:
         # The longest model holds all shorter ones.
-        staged = list(self._model(max(grid)).fit(X, y).staged_predict(held_back))
+        staged = list(self._model(max(grid), len(y)).fit(X, y).staged_predict(held_back))
         for count in grid:
             yield np.asarray(staged[count - 1], dtype=np.float64)
 
     def _learn(self, X: Floats, y: Floats, settings: Any) -> None:
-        self._trees = self._model(settings).fit(X, y)
+        self._trees = self._model(settings, len(y)).fit(X, y)
 
     def _mean(self, X: Floats) -> Floats:
         return np.asarray(self._trees.predict(X), dtype=np.float64)
 
-    def _model(self, count: int) -> Any:
+    def _model(self, count: int, rows: int) -> Any:
         from sklearn.ensemble import GradientBoostingRegressor
 
+        # A part of a few rows would be none.
+        part = 0.7 if rows >= 20 else 1.0
         return GradientBoostingRegressor(
-            n_estimators=count, learning_rate=self.rate, max_depth=4, subsample=0.7, max_features=0.5, random_state=0
+            n_estimators=count, learning_rate=self.rate, max_depth=4, subsample=part, max_features=0.5, random_state=0
         )

@@ -1,6 +1,6 @@
 """A Gaussian process whose covariance is a weighted sum of given components, weights learnt with a prior.
 
-One component is a kernel on one view of the configurations. Only weights (variances) are learnt, never length scales, so
+One component is a kernel on one view of the configurations. Only weights (variances) are learnt, no length scales, so
 that a handful of measurements can decide between explanations: which views count is what the weights say. With few rows
 no single best set of weights is trustworthy; several starts (what fitted other boards, for one) are improved by the
 evidence and averaged by it (Bayesian model averaging: Hoeting et al. 1999).
@@ -64,10 +64,6 @@ class Prior:
     mean: Floats
     width: Floats
 
-    def around(self, mean: Floats, width: float) -> Prior:
-        """The same about another mean, with one width for all."""
-        return Prior(mean, np.full(len(mean), width))
-
 
 def improve(parts: Floats, target: Floats, noise: Floats, prior: Prior, start: Floats) -> tuple[Floats, float]:
     """Weights (as logarithms) with the best evidence times prior, from a start, and minus its logarithm."""
@@ -117,8 +113,7 @@ class Mixture:
         target: ``[N]``, standardised.
         noise: ``[N]``: relative variance of each row's noise.
         starts: Logarithms of weights to begin from, ``[starts, components + 1]``.
-        prior: Of the weights.
-        width: How far the evidence may move a start; ``None`` leaves all to the prior.
+        priors: Of the weights, one for each start.
         most: So many of the starts, the best ones, are improved.
 
     Attributes:
@@ -128,18 +123,20 @@ class Mixture:
 
     def __init__(
         self, components: Sequence[Component], rows: Blocks, target: Floats, noise: Floats, starts: Floats,
-        prior: Prior, width: float | None = None, most: int = 4, parts: Floats | None = None,
+        priors: Sequence[Prior], most: int = 4,
     ) -> None:  # fmt: skip
         self.components, self.noise, self.target = list(components), noise, target
-        self.parts = stack(self.components, rows, rows) if parts is None else parts
-        first = [cost(start, self.parts, target, noise, prior)[0] for start in starts]
+        self.parts = stack(self.components, rows, rows)
+        pairs = list(zip(starts, priors, strict=True))
+        first = [cost(start, self.parts, target, noise, prior)[0] for start, prior in pairs]
         best = np.argsort(first, kind="stable")[:most]
         found = []
-        for start in starts[best]:
-            own = prior if width is None else prior.around(start, width)
-            found.append(improve(self.parts, target, noise, own, start))
-        costs = np.array([value for _, value in found])
-        self.thetas = np.stack([theta for theta, _ in found])
+        for place in best:
+            start, prior = pairs[int(place)]
+            found.append((*improve(self.parts, target, noise, prior, start), prior))
+        costs = np.array([value for _, value, _ in found])
+        self.thetas = np.stack([theta for theta, _, _ in found])
+        self.priors = [prior for _, _, prior in found]
         shares = np.exp(costs.min() - costs)
         self.shares = shares / shares.sum()
         self.evidence = -float(costs.min())
@@ -162,6 +159,7 @@ class Mixture:
         made = Mixture.__new__(Mixture)
         made.components, made.target, made.noise = self.components, target, noise
         made.thetas, made.shares, made.evidence = self.thetas, self.shares, self.evidence
+        made.priors = self.priors
         made.parts = stack(self.components, rows, rows)
         made._finish(rows)
         return made
@@ -254,7 +252,7 @@ class Mixture:
         made.components = [Component(*map(str, pair)) for pair in state["components"]]
         made.target, made.noise = np.asarray(state["target"]), np.asarray(state["noise"])
         made.thetas, made.shares = np.asarray(state["thetas"]), np.asarray(state["shares"])
-        made.evidence = float(state["evidence"])
+        made.evidence, made.priors = float(state["evidence"]), []
         rows = {name: np.asarray(block) for name, block in state["rows"].items()}
         made.parts = stack(made.components, rows, rows)
         made._finish(rows)

@@ -46,7 +46,8 @@ class Knowledge:
         self.scales: list[Scale] = []
         for log in (True, False) if positive else (False,):
             columns = SourceColumns(self.design, codes, sources, log) if self.design is not None else None
-            self.scales.append(Scale(self.views, log, columns))
+            if self.views.names:
+                self.scales.append(Scale(self.views, log, columns))
 
     def reader(self) -> Reader:
         """The part that predictions need."""
@@ -71,7 +72,7 @@ class Reader:
     def blocks(self, codes: Codes) -> list[dict[str, Floats]]:
         """Blocks for each scale."""
         own = self.views.of(codes)
-        design = self.design.of(codes) if self.design is not None and any(s is not None for s in self.sources) else None
+        design = self.design if any(source is not None for source in self.sources) else None
         places = self._find(codes) if design is not None else None
         found = []
         for source in self.sources:
@@ -80,8 +81,12 @@ class Reader:
                 continue
             weights, axes, kept = source
             rest = np.where((places >= 0)[:, None], kept[places], 0.0)
-            found.append(own | axes.of(design @ weights, rest))
+            found.append(own | axes.of(design.project(codes, weights), rest))
         return found
+
+    def keep(self, which: list[int]) -> None:
+        """Read for these scales only."""
+        self.sources = [self.sources[place] for place in which]
 
     def _find(self, codes: Codes) -> npt.NDArray[np.int64]:
         """Row of each encoding in the pool, -1 where it is not in it."""

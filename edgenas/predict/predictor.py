@@ -13,7 +13,7 @@ from edgenas.errors import UsageError
 from edgenas.predict.calibration import calibrated, held_out_error
 from edgenas.predict.encodings import Codes, Configs, codes_of
 from edgenas.predict.knowledge import Knowledge, Reader, knowledge_of
-from edgenas.predict.process import Process
+from edgenas.predict.process import Process, Scale
 from edgenas.predict.regressors import folds_of
 from edgenas.predict.sources import checked_sources
 from edgenas.predict.storage import packed, unpacked
@@ -22,6 +22,7 @@ from edgenas.spaces import SearchSpace
 
 VERSION = 1
 """Of the stored form."""
+_LEAST_SHARE = 0.01
 _REFITTED = 30
 """Up to so many rows weights are learnt anew without the rows held back; beyond, they hardly depend on them."""
 
@@ -228,14 +229,26 @@ def _start(space: SearchSpace, codes: Codes, values: Floats) -> Predictor:
 
 def _learn(predictor: Predictor, knowledge: Knowledge, codes: Codes) -> None:
     reader, y = knowledge.reader(), predictor.y
+    if not knowledge.scales:
+        # Nothing distinguishes the space's configurations, so what was measured of one was measured of all.
+        predictor.deviation = float(y.std(ddof=1)) * (1.0 + 1.0 / len(y)) ** 0.5
+        return
     blocks = reader.blocks(codes)
     processes = [Process(scale, rows, y) for scale, rows in zip(knowledge.scales, blocks, strict=True)]
     predictor.reader = reader
     predictor.processes, predictor.shares = processes, _shares(processes)
+    # What hardly counts only costs time.
+    counts = np.flatnonzero(predictor.shares >= _LEAST_SHARE)
+    if len(counts) < len(processes):
+        processes, blocks = [processes[i] for i in counts], [blocks[i] for i in counts]
+        predictor.processes = processes
+        predictor.shares = predictor.shares[counts] / predictor.shares[counts].sum()
+        reader.keep(counts.tolist())
+    scales = [knowledge.scales[i] for i in counts]
     names = {True: "logarithmic", False: "linear"}
     predictor.chosen = {names[p.log]: float(s) for p, s in zip(processes, predictor.shares, strict=True)}
     if len(y) >= 3:
-        mean, std = _left_out(knowledge, blocks, y, processes, predictor.shares)
+        mean, std = _left_out(scales, blocks, y, processes, predictor.shares)
         predictor.widening = calibrated(y, mean, std)
         predictor.held_out = held_out_error(y, mean)
 
@@ -248,7 +261,7 @@ def _shares(processes: list[Process]) -> Floats:
 
 
 def _left_out(
-    knowledge: Knowledge, blocks: list[dict[str, Floats]], y: Floats, processes: list[Process], shares: Floats
+    scales: list[Scale], blocks: list[dict[str, Floats]], y: Floats, processes: list[Process], shares: Floats
 ) -> tuple[Floats, Floats]:
     """Prediction of each measured row by a fit without its fold."""
     folds = folds_of(len(y), 10)
@@ -262,7 +275,7 @@ def _left_out(
             continue
         fits = [
             Process(scale, {name: block[kept] for name, block in rows.items()}, y[kept], most=2)
-            for scale, rows in zip(knowledge.scales, blocks, strict=True)
+            for scale, rows in zip(scales, blocks, strict=True)
         ]
         answers = [
             process.predict({name: block[fold] for name, block in rows.items()})

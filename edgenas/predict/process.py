@@ -44,14 +44,14 @@ class Scale:
         alone = [{"linear": 0.2, "smooth": 0.05}[c.kind] for c in own]
         self.alone = Prior(np.log([*alone, 0.01]), np.full(len(own) + 1, 2.0))
         if self.sources is None:
-            self.prior, self.starts = self.alone, np.stack([self.alone.mean, self._clear(self.alone.mean)])
+            self.starts = [(mean, self.alone) for mean in (self.alone.mean, self._clear(self.alone.mean))]
         else:
             self.axes = Axes(self.sources.clean, self.sources.rest)
-            self.prior, self.starts = self._learn(self.sources)
+            self.starts = self._learn(self.sources)
 
     def typical(self) -> Floats:
         """Logarithms of weights to plan measurements with."""
-        return self.prior.mean
+        return self.starts[0][0]
 
     @staticmethod
     def _clear(theta: Floats) -> Floats:
@@ -60,15 +60,19 @@ class Scale:
         clear[-1] = np.log(1e-6)
         return clear
 
-    def _learn(self, sources: SourceColumns) -> tuple[Prior, Floats]:
-        """What weights fitted each source, with the others as its sources: prior and starts for a new board."""
+    def _learn(self, sources: SourceColumns) -> list[tuple[Floats, Prior]]:
+        """What weights fitted each source, with the others as its sources: starts and their priors for a new board."""
         own = len(self.components) - len(_SOURCE_COMPONENTS)
         vague = Prior(
             np.log([0.5, *[0.05] * (len(_SOURCE_COMPONENTS) - 1), *[0.05] * own, 0.02]),
             np.full(len(self.components) + 1, 2.0),
         )
         # The board alone: sources count for nothing.
-        alone = np.concatenate([np.full(len(_SOURCE_COMPONENTS), -15.0), self.alone.mean])
+        nothing = np.full(len(_SOURCE_COMPONENTS), -15.0)
+        width = np.concatenate([np.full(len(_SOURCE_COMPONENTS), 0.5), self.alone.width])
+        alone = []
+        for mean in (self.alone.mean, self._clear(self.alone.mean)):
+            alone.append((np.concatenate([nothing, mean]), Prior(np.concatenate([nothing, self.alone.mean]), width)))
         found, trusted = [], []
         if len(sources.names) > 1:
             start = vague.mean
@@ -77,11 +81,11 @@ class Scale:
                 found.append(theta)
                 trusted.append(sources.explained[place] > 0.2)
         if not found:
-            return vague, np.stack([vague.mean, alone])
+            return [(vague.mean, vague), *alone]
         thetas = np.stack(found)
         good = thetas[np.array(trusted)] if any(trusted) else thetas
-        prior = Prior(np.median(good, axis=0), np.maximum(good.std(axis=0), 0.5))
-        return prior, np.vstack([prior.mean, thetas, alone])
+        near = np.ones(len(vague.mean))
+        return [(theta, Prior(theta, near)) for theta in (np.median(good, axis=0), *thetas)] + alone
 
     def _fit_source(self, sources: SourceColumns, place: int, vague: Prior, start: Floats) -> Floats:
         column = sources.clean[:, place] + sources.rest[:, place]
@@ -164,10 +168,9 @@ class Process:
         self.floor = 0.3 * float(y.min()) if self.relative else -np.inf
         self.level = float(np.median(y))
         target = (values - self.middle) / self.spread
-        width = 1.0 if scale.sources is not None else None
         tuned = _tuning_rows(len(y))
         noise = np.ones(len(y))
-        mixture = self._mixture(scale, rows, target, noise, tuned, scale.starts, width, most)
+        mixture = self._mixture(scale, rows, target, noise, tuned, scale.starts, most)
         # Now that there is a first answer, noise can follow the latency, and outliers can count less.
         residuals = mixture.left_out([np.array([row]) for row in range(len(y))])
         if self.relative:
@@ -175,8 +178,8 @@ class Process:
             noise = relative_noise(np.clip(about, self.floor, 2.0 * y.max()), self.level)
         outliers = outlier_noise(residuals / np.sqrt(noise))
         if self.relative or (outliers > 1.0).any():
-            starts = np.vstack([mixture.thetas, scale.starts[:1]])
-            mixture = self._mixture(scale, rows, target, noise * outliers, tuned, starts, width, min(most, 2))
+            starts = [*zip(mixture.thetas, mixture.priors, strict=True), scale.starts[0]]
+            mixture = self._mixture(scale, rows, target, noise * outliers, tuned, starts, min(most, 2))
         self.mixture = mixture
         jacobian = float(np.log(y).sum()) if self.log else 0.0
         share = len(y) / min(len(tuned), len(y))
@@ -184,11 +187,12 @@ class Process:
 
     @staticmethod
     def _mixture(
-        scale: Scale, rows: Blocks, target: Floats, noise: Floats, tuned: npt.NDArray[np.int64], starts: Floats,
-        width: float | None, most: int,
+        scale: Scale, rows: Blocks, target: Floats, noise: Floats, tuned: npt.NDArray[np.int64],
+        starts: Sequence[tuple[Floats, Prior]], most: int,
     ) -> Mixture:  # fmt: skip
         some = rows if len(tuned) == len(target) else {name: block[tuned] for name, block in rows.items()}
-        found = Mixture(scale.components, some, target[tuned], noise[tuned], starts, scale.prior, width, most)
+        thetas, priors = np.stack([theta for theta, _ in starts]), [prior for _, prior in starts]
+        found = Mixture(scale.components, some, target[tuned], noise[tuned], thetas, priors, most)
         return found if len(tuned) == len(target) else found.extended(rows, target, noise)
 
     def predict(self, rows: Blocks) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 Every column is measured with noise that the new board does not share. So each is regressed on the space's own views
 (the table, counts, those pairs of choices that matter), with a penalty chosen by generalised cross-validation (Golub,
-Heath and Wahba 1979); what the regression explains is the clean part, and is known for every configuration of the space,
+Heath and Wahba 1979); what the regression explains is the clean part, and is known for every configuration,
 measured or not. A column that nothing explains (shuffled, say) shrinks to nothing by itself. What the regression leaves
 over is kept apart, for predictors to weigh.
 """
@@ -64,6 +64,18 @@ class Design:
             parts.append(cells)
         columns = np.concatenate(parts, axis=1)
         return columns - self.center if len(self.center) else columns
+
+    def project(self, codes: Codes, weights: Floats) -> Floats:
+        """``of(codes) @ weights`` without the columns of pairs, which would fill the memory for many rows."""
+        base = self._base(codes)
+        result: Floats = base @ weights[: base.shape[1]] - self.center @ weights
+        options = [len(choice.options) for choice in self.views.space.choices]
+        first = base.shape[1]
+        for a, b in self.pairs:
+            size = options[a] * options[b]
+            result += weights[first : first + size][codes[:, a] * options[b] + codes[:, b]]
+            first += size
+        return result
 
     def _base(self, codes: Codes) -> Floats:
         return np.concatenate(list(self.views.of(codes).values()), axis=1)

@@ -8,6 +8,7 @@ from edgenas.supernets.mobilenet_v3 import MobileNetV3, MobileNetV3SubNetwork
 from edgenas.supernets.proxyless import ProxylessNAS
 from edgenas.supernets.registry import create, names, register_supernetwork
 from edgenas.supernets.resnet50 import ResNet50
+from edgenas.supernets.stitched import StitchedNetwork, stitch
 from edgenas.supernets.transformer import HATTransformer
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "MobileNetV3SubNetwork",
     "ProxylessNAS",
     "ResNet50",
+    "StitchedNetwork",
     "SuperNetwork",
     "create",
     "elasticize",
     "names",
     "register_supernetwork",
+    "stitch",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -51,7 +52,23 @@ def create(name: str, **options: Any) -> SuperNetwork:
         **options: Keyword arguments of its factory; they must be JSON-able to be kept in a checkpoint.
 
     Raises:
-        SuperNetworkError: Unknown name or option, or what was made is no super-network.
+        SuperNetworkError: Unknown or missing name or option, or what was made is no super-network.
+    """
+    net = build(name, **options)
+    lacking = [method for method in _METHODS if not hasattr(net, method)]
+    if lacking:
+        raise SuperNetworkError(
+            f"Super-network {name} lacks {', '.join(lacking)}.",
+            hint=f"See edgenas.supernets.SuperNetwork, and what `edgenas supernet check {name}` says.",
+        )
+    return net  # type: ignore[no-any-return]
+
+
+def build(name: str, **options: Any) -> Any:
+    """What a factory makes, which may be no super-network yet; for checks.
+
+    Raises:
+        SuperNetworkError: Unknown or missing name or option.
     """
     factory = _factory(name)
     parameters = inspect.signature(factory).parameters
@@ -62,14 +79,24 @@ def create(name: str, **options: Any) -> SuperNetwork:
                 raise SuperNetworkError(
                     f"Super-network {name} has no option {option!r}.", hint=f"Its options: {known}."
                 )
-    net = factory(**options)
-    lacking = [method for method in _METHODS if not hasattr(net, method)]
-    if lacking:
+    missing = [option for option in needed_options(name) if option not in options]
+    if missing:
         raise SuperNetworkError(
-            f"Super-network {name} lacks {', '.join(lacking)}.", hint="See edgenas.supernets.SuperNetwork."
+            f"Super-network {name} needs the option {missing[0]!r}.", hint=f"Its options: {', '.join(parameters)}."
         )
-    net.name, net.options = name, dict(options)
-    return net  # type: ignore[no-any-return]
+    net = factory(**options)
+    with contextlib.suppress(AttributeError):  # of something without attributes of its own
+        net.name, net.options = name, dict(options)
+    return net
+
+
+def needed_options(name: str) -> list[str]:
+    """Options without which a super-network cannot be made."""
+    return [
+        option
+        for option, parameter in inspect.signature(_factory(name)).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
 
 
 def import_object(reference: str, what: str, error: type[EdgenasError]) -> Any:

@@ -1,6 +1,7 @@
 """What those use who extend edgenas: contracts that a part must meet, and doubles of boards.
 
-The contracts (:mod:`edgenas.testing.store`, :mod:`edgenas.testing.transport`) need pytest; the simulated boards do not.
+The contracts (:mod:`edgenas.testing.store`, :mod:`edgenas.testing.transport`, :mod:`edgenas.testing.supernet`) need
+pytest; the simulated boards do not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from edgenas.testing.simulated_noise import Noise
     from edgenas.testing.simulated_run import LabEvent, LabRun, SimulatedJob
     from edgenas.testing.simulated_troubles import Books
+    from edgenas.testing.supernet import SuperNetworkContract
+    from edgenas.testing.supernet_checks import Candidate, CheckResult, run_checks
 
 _HOMES = {
     "simulated_board": ("REFERENCE", "Link", "SimulatedBoard"),
@@ -29,12 +32,15 @@ _HOMES = {
     "simulated_noise": ("Noise",),
     "simulated_run": ("LabEvent", "LabRun", "SimulatedJob"),
     "simulated_troubles": ("Books",),
+    "supernet": ("SuperNetworkContract",),
+    "supernet_checks": ("Candidate", "CheckResult", "run_checks"),
 }
 _PLACES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "FAULT_KINDS", "REFERENCE", "Books", "Cold", "Fault", "Heat", "LabEvent", "LabRun", "Link", "Noise",
-    "SimulatedBoard", "SimulatedContact", "SimulatedJob", "SimulatedLab",
+    "FAULT_KINDS", "REFERENCE", "Books", "Candidate", "CheckResult", "Cold", "Fault", "Heat", "LabEvent", "LabRun",
+    "Link", "Noise", "SimulatedBoard", "SimulatedContact", "SimulatedJob", "SimulatedLab", "SuperNetworkContract",
+    "run_checks",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from edgenas_agent.filling import MAGIC, Range, RecipeError, fill, write_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.agent.client import Agent
+from tests.agent.client import FAULTY, QUICK, Agent
 from tests.agent.test_bundle import pythons
 
 LIMIT = 1 << 30
@@ -252,3 +252,27 @@ def test_the_agent_stays_small(agent):
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     peak_kb = int(status.partition("VmHWM:")[2].split()[0])
     assert peak_kb < 40 * 1024
+
+
+def test_a_waiting_recipe_is_filled_in_before_the_job_in_front_of_it_is_answered(tmp_path):
+    """The worker of the job loads meanwhile; while it times, nothing is done."""
+    data = bytes(3_000_000)
+    recipe = filling.write_recipe(data, [filling.Range(0, 2_000_000, "float32", 0, False)])
+    filled = b"".join(filling.fill(recipe, len(data)))
+    sha256 = hashlib.sha256(filled).hexdigest()
+    spec = [{"name": "x", "dtype": "float32", "shape": [1, 2]}]
+    asked = {"suffix": ".faulty", "runtime": "faulty", "deadline_s": 60, "protocol": QUICK, "inputs": spec}
+    with Agent(tmp_path, *FAULTY) as agent:
+        artifact = agent.put(b"run slow", ".faulty")
+        first = agent.send("measure", bytes(8), artifact=artifact, **asked)
+        second = agent.send("measure", bytes(8), artifact=artifact, **asked)
+        waiting = agent.send("fill", recipe, sha256=sha256, size=len(data), suffix=".onnx")
+        wrong = agent.send("fill", b"no recipe", sha256="0" * 64, size=10, suffix=".onnx")
+        order = []
+        while len(order) < 4:
+            header = agent.next().header
+            if header.get("event") != "progress":
+                order.append(header)
+        assert [header["id"] for header in order] == [first, waiting, second, wrong]
+        assert [header["ok"] for header in order] == [True, True, True, False]
+        assert agent.result("has", sha256=[sha256])["missing"] == []

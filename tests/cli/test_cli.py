@@ -49,6 +49,7 @@ def test_every_command_has_help(name: str, home: Path, capsys: pytest.CaptureFix
         ("search run s --supernet missing.pt -o accuracy_max", 2, "no checkpoint missing.pt"),
         ("search run s --supernet bad.pt -o accuracy_max", 2, "bad.pt is no checkpoint"),
         ("search run s --supernet bad.pt -o accuracy_max --protocol hasty", 2, "no measurement protocol 'hasty'"),
+        ("search run s --supernet bad.pt -o accuracy_max --prepare turbo", 2, "prepare may name governor, clocks"),
         ("search run s --supernet bad.pt", 2, "Missing option"),
         ("supernet train nothing -o x.pt", 2, "no super-network 'nothing'"),
         ("supernet train demo_mbv3 --data nothing -o x.pt", 2, "no data set 'nothing'"),

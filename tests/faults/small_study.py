@@ -14,7 +14,7 @@ from tests.search import problems
 from tests.store.worker import Link, Worker
 
 SPACE = problems.TINY
-BUDGET = 4
+BUDGET = 3
 SETTINGS = StudySettings.make(
     SPACE, ("accuracy max", "latency_ms min"), tactic="nsga2", seed=3, budget=BUDGET, batch_size=2
 )

@@ -16,7 +16,7 @@ from tests.faults.small_study import Found, check
 SOMETIMES = ("rename", "unlink", "fsync", "ftruncate")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("call", killing.WRITES)
 def test_a_host_killed_at_any_write_loses_and_doubles_nothing(call: str, whole: Found, tmp_path: Path) -> None:
     place = tmp_path / "lab.db"

@@ -16,10 +16,10 @@ from tests.faults.fuzzing import NIGHTLY
 from tests.faults.small_study import Found, check
 
 #: Before each commit only every so-manieth write fails.
-STRIDE = 1 if NIGHTLY else 6
+STRIDE = 1 if NIGHTLY else 9
 
 
-@pytest.mark.timeout(3600 if NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 600)
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 @pytest.mark.parametrize(("call", "error"), [("pwrite64", "ENOSPC"), ("fdatasync", "EIO"), ("ftruncate", "ENOSPC")])
 def test_a_host_whose_disk_fails_at_any_write_says_so_and_goes_on_later(

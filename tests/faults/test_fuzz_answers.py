@@ -40,7 +40,7 @@ def test_a_day_played_back_as_it_was_is_a_day_without_errors(tape: Tape, tmp_pat
         assert replay(tape, tmp_path, place, Never(0)) == ""
 
 
-@pytest.mark.timeout(3600 if NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 600)
 def test_wrong_answers_are_typed_errors(tape: Tape, tmp_path: Path) -> None:
     ends: Counter[str] = Counter()
     for number in range(FRAMES // 10):
@@ -54,7 +54,7 @@ def test_wrong_answers_are_typed_errors(tape: Tape, tmp_path: Path) -> None:
     assert len(ends) > 10
 
 
-@pytest.mark.timeout(3600 if NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 600)
 def test_a_session_with_mutated_streams() -> None:
     for number in range(FRAMES // 4):
         check_session(Mutator(f"session {number}").stream(), greeted=number % 10 > 0)

@@ -19,7 +19,7 @@ from tests.faults.fuzzing import FRAMES, MAX_PENDING, MESSAGES, NIGHTLY, Mutator
 _EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), st.binary(max_size=12)), max_size=4)
 
 
-@pytest.mark.timeout(3600 if NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 600)
 def test_mutated_streams_in_numbers() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mutator, tried = Mutator("frames"), 0
@@ -42,7 +42,7 @@ def test_any_edit_of_a_valid_stream(messages, edits, step) -> None:  # type: ign
     check_stream(data, step)
 
 
-@pytest.mark.timeout(3600 if NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 600)
 @pytest.mark.parametrize("reader", ["frames", "session"])
 def test_guided_by_coverage(reader: str, tmp_path: Path) -> None:
     if find_spec("atheris") is None:

@@ -66,7 +66,7 @@ def rows(space: Workspace) -> list[tuple[int, str, str]]:
     return [(row.index, row.config_key, row.state) for row in space.store.evaluations("study")]
 
 
-@pytest.mark.timeout(3600 if NIGHTLY else 300)
+@pytest.mark.timeout(3600 if NIGHTLY else 600)
 def test_a_study_on_a_board_whose_host_is_killed_loses_and_doubles_nothing(
     workspace: Workspace, sshd: Sshd, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,21 @@ def test_a_program_of_the_users_own(local_board: LabBoard, tmp_path: Path) -> No
         assert (own.runtime.name, own.runtime.provider, len(outputs)) == ("onnxruntime", "cpu", 1)
 
 
+def test_a_board_tells_of_declared_programs_that_it_has_and_of_no_others(local_board: LabBoard) -> None:
+    declare(local_board.home, "print('took 5')", "pattern = 'took (?P<sample>\\S+)'\nunit = 'ms'")
+    with connect(local_board.target, home=local_board.home) as agent:
+        probe = agent.probe()
+    found = {build.name for build in probe.runtimes}
+    assert "watchmaker" in found
+    declared = set(commands(local_board.home))
+    assert "trtexec" in declared
+    assert not declared & set(probe.missing_runtimes)
+    wanted = replace(local_board.target, runtime="trtexec")
+    with connect(wanted, home=local_board.home) as agent:
+        probe = agent.probe()
+    assert "trtexec" in {*probe.missing_runtimes, *(build.name for build in probe.runtimes)}
+
+
 def test_a_summary_is_called_one(local_board: LabBoard, tmp_path: Path) -> None:
     declare(
         local_board.home, "print('mean 5.0 of 70')", "pattern = 'mean (?P<mean>\\S+) of (?P<count>\\d+)'\nunit = 'ms'"

@@ -9,23 +9,33 @@ from pathlib import Path
 import numpy as np
 
 from tests.shared import shared
-from tools.bench_search import OfaProblem, Reference, run_tactic
+from tools.bench_search import run_tactic
+from tools.search_problems import Nb201Problem, OfaProblem
 
 
-def test_linas_needs_far_fewer_evaluations_than_nsga2_and_random() -> None:
+def test_on_a_recorded_super_network_edgenas_needs_far_fewer_evaluations_than_the_others() -> None:
     problem = OfaProblem(shared("data", "ofa_mbv3_accuracy").parent)
     # Every recorded sub-network's exact MACs come out of the space as written here.
     macs = problem.costs(problem.recorded_codes)[:, 1]
     assert np.allclose(macs, problem.recorded_macs, rtol=1e-9)
 
-    reference = Reference(problem, generations=20, rounds=0)
-    shares = {
-        name: [reference.share(run_tactic(problem, name, seed, budget)[0]) for seed in range(2)]
-        for name, budget in (("random", 300), ("nsga2", 300), ("linas", 100))
-    }
-    # A third of the evaluations, and still clearly better for every seed.
-    assert min(shares["linas"]) > max(shares["nsga2"]) + 0.01
-    assert min(shares["linas"]) > max(shares["random"]) + 0.05
+    reference = problem.quick_reference(generations=20)
+
+    def share(name: str, budget: int, **options: bool) -> float:
+        return reference.share(run_tactic(problem, name, 0, budget, **options)[0])
+
+    best = share("edgenas", 60)
+    assert best > share("edgenas", 60, known=False)
+    assert share("edgenas", 60, known=False) > share("linas", 150)
+    assert share("linas", 150) > share("nsga2", 300) > share("random", 300) - 0.01
+
+
+def test_on_a_table_of_four_boards_edgenas_beats_evolution() -> None:
+    data = shared("data", "nasbench201").parent
+    problem = Nb201Problem(data, ("pixel3", "silver_4114", "eyeriss", "samsung_a50"))
+    reference = problem.reference()
+    steered = reference.share(run_tactic(problem, "edgenas", 0, 60)[0])
+    assert steered > reference.share(run_tactic(problem, "nsga2", 0, 200)[0])
 
 
 def test_benchmark_says_what_is_missing(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_ctrl_c_ends_after_the_step_and_saves(tmp_path: Path, digits: Dataset) -
 def test_training_lowers_the_loss_of_all_widths(digits: Dataset, optimizer: str) -> None:
     rate = {"adamw": 1e-2, "sgd": 0.2}[optimizer]
     plan = replace(
-        PLAN, steps=40, batch_size=32, random_subnetworks=1, evaluate_every=0, optimizer=optimizer, learning_rate=rate
+        PLAN, steps=70, batch_size=32, random_subnetworks=1, evaluate_every=0, optimizer=optimizer, learning_rate=rate
     )
     losses: list[float] = []
     end = train(tiny(), digits, plan, on_progress=lambda progress: losses.append(progress.loss))

@@ -89,6 +89,13 @@ class Files(Conversation):
             return None
         return self._begin_fill(skeleton)
 
+    def hint(self, skeleton: Skeleton) -> None:
+        """Let a busy board fill a file in before it is asked for it; nobody waits for the answer."""
+        if skeleton.artifact.sha256 not in self._there:
+            number = self.send_ahead(skeleton)
+            if number is not None:
+                self._session.forget(number)
+
     def fits_ahead(self, size: int) -> bool:
         """Whether so many bytes may be sent to a board that is busy."""
         return size <= AHEAD_BYTES

@@ -151,7 +151,7 @@ class Tactic(ABC):
 
     def _share(self, option: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
-            raise TacticError(f"Search: {option} is {value!r}, not from 0 to below 1.", hint=f"Set {option} to a share.")
+            raise TacticError(f"Search: {option} is {value!r}, not 0 to below 1.", hint=f"Set {option} to a share.")
         return float(value)
 
     def _whole(self, option: str, value: object, least: int = 1) -> int:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.operators import Codes, breed, neighbours, row_keys
-from edgenas.search.pareto import Floats, nondominated, ranking
+from edgenas.search.pareto import Floats, hypervolume_of, nondominated, ranking
 from edgenas.search.tactics.base import Known, Proposed, Tactic, register_tactic
 from edgenas.search.tactics.gains import Gains, frame, gains_for
 from edgenas.search.tactics.structured import staged_codes, structured_codes
@@ -60,6 +60,7 @@ class EdgenasTactic(Tactic):
         self.population = self._whole("population", population, least=8)
         self.generations = self._whole("generations", generations)
         self.least_gain = self._share("least_gain", least_gain)
+        self._ended = False
         self._inputs = Inputs(space, {})
         self._tuned: dict[tuple[str, int], Any] = {}
 
@@ -77,6 +78,14 @@ class EdgenasTactic(Tactic):
         if len(self._told) < self.start:
             return min(self.batch_size or self.start, self.start - len(self._told))
         return self.batch_size or max(2, min(10, len(self._told) // 12))
+
+    def ask(self, count: int | None = None) -> list[Proposed]:
+        """As every tactic's; nothing once the expected gain is below ``least_gain``."""
+        self._ended = False
+        wanted = self.next_batch if count is None else count
+        proposed = super().ask(wanted)
+        # What the search itself left out, chance shall not fill in.
+        return [p for p in proposed if not p.reason.startswith("random: the tactic")] if self._ended else proposed
 
     def provide(self, known: Mapping[str, Known]) -> None:
         self._inputs = Inputs(self.space, dict(known))
@@ -183,6 +192,7 @@ class EdgenasTactic(Tactic):
         sure = gains_for(
             front[nondominated(front)], ((expected.costs() - low) / span)[None], (chance > 0.5)[None], corner, rng
         )
+        total = hypervolume_of(front, corner)
         proposed: list[Proposed] = []
         picked: list[int] = []
         values = expected.values()
@@ -190,6 +200,9 @@ class EdgenasTactic(Tactic):
             mean = gains.mean()[: len(pool)]
             mean[picked] = -1.0
             best = int(np.argmax(mean))
+            if fits.any() and mean[best] < self.least_gain * total:
+                self._ended = True
+                break
             if mean[best] <= 0.0 or not fits.any():
                 best = self._fallback(expected, chance, picked, rng)
             why = self._reason(mean[best], sure, best, chance[best])

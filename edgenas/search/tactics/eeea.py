@@ -36,7 +36,5 @@ class EeeaTactic(Nsga2Tactic):
         for rule in rules:
             total += [rule.violation(float(v)) for v in np.asarray(self._values[rule.name](codes))]
         order = np.argsort(total, kind="stable")[:count]
-        return [
-            Proposed(configs[i], "early exit: within the budget" if total[i] == 0 else "early exit: nearest to the budget")
-            for i in order
-        ]
+        why = {True: "early exit: within the budget", False: "early exit: nearest to the budget"}
+        return [Proposed(configs[i], why[bool(total[i] == 0)]) for i in order]

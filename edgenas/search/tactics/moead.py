@@ -18,4 +18,5 @@ class MoeadTactic(EvolutionTactic):
         from pymoo.algorithms.moo.moead import ParallelMOEAD
 
         operators = {k: v for k, v in self._operators().items() if k != "eliminate_duplicates"}
-        return ParallelMOEAD(directions(len(self.objectives), self.population), n_neighbors=10, prob_neighbor_mating=0.7, **operators)
+        weights = directions(len(self.objectives), self.population)
+        return ParallelMOEAD(weights, n_neighbors=min(10, len(weights)), prob_neighbor_mating=0.7, **operators)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgenas.predict import GaussianProcess
 from edgenas.search.evaluation import Evaluation
 from edgenas.search.objectives import Constraint, Objective
-from edgenas.search.operators import Codes, row_keys
+from edgenas.search.operators import Codes
 from edgenas.search.tactics.base import Known
 from edgenas.search.tactics.free_features import FreeFeatures, kinds_of
 from edgenas.spaces import SearchSpace
@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 _GROWTH = 1.35
 """Hyperparameters are searched anew whenever there are so many times more rows."""
 _LEAST_ROWS = 8
+_OUTLIER = 6.0
+"""Residuals beyond so many usual ones are outliers."""
 _MOST_KINDS = 12
 """With more kinds of choices than that, all of them share one scale."""
 _MOST_ROWS = 700
@@ -42,9 +44,9 @@ class Warp:
     """
 
     def __init__(self, cost: Floats, positive: bool) -> None:
-        self._log = positive and bool((cost > 0).all())
+        self.logarithmic = positive and bool((cost > 0).all())
         self._bend, self._scale = np.inf, 1.0
-        if not self._log and len(cost):
+        if not self.logarithmic and len(cost):
             low, middle = float(cost.min()), float(np.quantile(cost, 0.6))
             if middle > low:
                 self._bend, self._scale = middle, middle - low
@@ -52,7 +54,7 @@ class Warp:
     def into(self, cost: npt.ArrayLike) -> Floats:
         """From costs to the scale of the surrogate."""
         values = np.asarray(cost, dtype=np.float64)
-        if self._log:
+        if self.logarithmic:
             return np.log(np.maximum(values, 1e-300))
         over = np.maximum(values - self._bend, 0.0)
         result: Floats = np.minimum(values, self._bend) + self._scale * np.log1p(over / self._scale)
@@ -61,7 +63,7 @@ class Warp:
     def back(self, warped: npt.ArrayLike) -> Floats:
         """From the scale of the surrogate to costs."""
         values = np.asarray(warped, dtype=np.float64)
-        if self._log:
+        if self.logarithmic:
             return np.exp(np.minimum(values, 700.0))
         over = np.clip((values - self._bend) / self._scale, 0.0, 700.0)
         result: Floats = np.minimum(values, self._bend) + self._scale * np.expm1(over)
@@ -91,6 +93,15 @@ class _Process(GaussianProcess):
             # A group that does not vary stays in, so that hyperparameters found on fewer rows fit more of them.
             self._groups.append(group)
             self._spreads.append(spread if spread > 0 else 1.0)
+
+    def doubt(self) -> Floats | None:
+        """For each row the deviation that makes up for its residual when left out, where that is an outlier, else 0."""
+        if self._y_scale == 0.0 or len(self._alpha) < _LEAST_ROWS:
+            return None
+        left_out = np.abs(self._alpha / np.diag(self._inverse)) * self._y_scale
+        usual = 1.4826 * float(np.median(left_out))
+        outliers = left_out > _OUTLIER * max(usual, 1e-9)
+        return np.where(outliers, left_out, 0.0) if outliers.any() else None
 
     def _tune(self, x: Floats, target: Floats, fixed: Floats) -> None:
         if self._given is not None:
@@ -158,6 +169,8 @@ class Ensemble:
         y: To learn.
         groups: For each member the groups of its columns.
         given: Hyperparameters of each member; ``None`` searches them.
+        robust: Whether rows far off all others are doubted: a configuration that does not work at all may be told
+            with any cost.
     """
 
     def __init__(
@@ -166,12 +179,16 @@ class Ensemble:
         y: Floats,
         groups: Sequence[Sequence[str]],
         given: Sequence[Any] | None = None,
+        robust: bool = False,
     ) -> None:
         self.members: list[_Process] = []
         for place, rows in enumerate(views):
             known = None if given is None else given[place]
             member = _Process(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
             member.fit(rows, y)
+            if robust and (doubt := member.doubt()) is not None:
+                member = _Process(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
+                member.fit(rows, y, doubt)
             self.members.append(member)
         errors = np.array([member.cv_rmse for member in self.members])
         worth = np.ones(len(errors))
@@ -250,18 +267,21 @@ class Beliefs:
 
         So they depend on what was told and not on when was asked.
         """
+        # Only times and sizes are additive enough for an outlier to be a fault rather than a finding.
+        robust = self._warps[name].logarithmic
         if len(y) <= _LEAST_ROWS:
-            return Ensemble(views, y, self.inputs.groups)
+            return Ensemble(views, y, self.inputs.groups, robust=robust)
         mark = _LEAST_ROWS
         while math.ceil(mark * _GROWTH) <= len(y):
             mark = math.ceil(mark * _GROWTH)
         if (name, mark) not in tuned:
-            tuned[name, mark] = Ensemble([rows[:mark] for rows in views], y[:mark], self.inputs.groups).hyperparameters
+            first = Ensemble([rows[:mark] for rows in views], y[:mark], self.inputs.groups, robust=robust)
+            tuned[name, mark] = first.hyperparameters
         kept = np.arange(len(y))
         if len(y) > _MOST_ROWS:
             best = np.argsort(cost, kind="stable")[: _MOST_ROWS // 2]
             kept = np.union1d(best, np.arange(len(y) - _MOST_ROWS // 2, len(y)))
-        return Ensemble([rows[kept] for rows in views], y[kept], self.inputs.groups, tuned[name, mark])
+        return Ensemble([rows[kept] for rows in views], y[kept], self.inputs.groups, tuned[name, mark], robust)
 
     def expect(self, codes: Codes) -> Expected:
         """Means and deviations for canonical encodings."""

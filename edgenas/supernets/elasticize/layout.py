@@ -98,7 +98,7 @@ class Layout:
                         call.trains)  # fmt: skip
             needed.update(item.name for item in references([call.args, call.named]) if isinstance(item, Ref))
             calls.append(call)
-            macs += _macs(step, kept)
+            macs += step_macs(step, kept)
         return Sketch(tuple(reversed(calls)), results, macs, kept)
 
     def _kept(self, config: Mapping[str, Value]) -> Labels:
@@ -135,7 +135,7 @@ def _position(stage: Stage, step: str) -> int | None:
     return None
 
 
-def _macs(step: Step, kept: Kept) -> int:
+def step_macs(step: Step, kept: Kept) -> int:
     """Multiply-accumulates of a step for a batch of one."""
     if step.name in kept.track.whole:
         return 0

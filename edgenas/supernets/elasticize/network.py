@@ -19,7 +19,7 @@ from edgenas.supernets.elasticize.importance import order_by_importance
 from edgenas.supernets.elasticize.labels import Labels
 from edgenas.supernets.elasticize.layout import Layout, Sketch, tensor_positions
 from edgenas.supernets.elasticize.plain import ElasticizedSubNetwork, container
-from edgenas.supernets.elasticize.program import Program
+from edgenas.supernets.elasticize.program import Input, Program, Ref, TensorRef
 from edgenas.supernets.elasticize.report import Report
 from edgenas.supernets.layers import Weights
 from edgenas.supernets.state_dicts import unwrap
@@ -48,18 +48,10 @@ class ElasticizedNetwork(ElasticNetwork):
         program = self.program
         self._used = frozenset(used_tensors(program))
         self._keys: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # of the plain modules made last
-        self.model = nn.Module()
-        shared: dict[int, nn.Parameter] = {}
-        for key, tensor in program.parameters.items():
-            parameter = shared.setdefault(id(tensor), nn.Parameter(tensor.detach().clone()))
-            self._hold(key).register_parameter(key.rpartition(".")[2], parameter)
-        for key, tensor in program.buffers.items():
-            self._hold(key).register_buffer(key.rpartition(".")[2], tensor.detach().clone())
-        for key, tensor in program.constants.items():
-            self._hold(key).register_buffer(key.rpartition(".")[2], tensor.detach().clone(), persistent=False)
-        shape = layout.track.values[program.results[0]][0] if len(program.results) == 1 else ()
-        if len(shape) == 2:
-            self.num_classes = next(step for step in program.steps if step.name == program.results[0]).shape[1].count
+        hold_tensors(self, program, _PREFIX)
+        classes = class_count(program)
+        if classes is not None:
+            self.num_classes = classes
 
     @property
     def program(self) -> Program:
@@ -72,14 +64,7 @@ class ElasticizedNetwork(ElasticNetwork):
 
     def input_specs(self, config: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
         """Inputs for one example."""
-        inputs = self.program.inputs
-        names = ["input"] if len(inputs) == 1 else [f"input_{number}" for number in range(len(inputs))]
-        found = []
-        for name, given in zip(names, inputs, strict=True):
-            shape = tuple(1 if size.batch else size.count for size in given.shape)
-            whole = not given.dtype.startswith("float")
-            found.append(TensorSpec(name, given.dtype, shape, below=int(given.example.max()) + 1 if whole else 0))
-        return tuple(found)
+        return input_specs(self.program)
 
     def input_spec(self, config: Mapping[str, Any]) -> TensorSpec:
         """The first of :meth:`input_specs`."""
@@ -153,13 +138,54 @@ class ElasticizedNetwork(ElasticNetwork):
             else:  # the count of batches that a batch norm has seen
                 yield key, tensors.get(key, torch.zeros((), dtype=torch.int64))
 
-    def _hold(self, key: str) -> nn.Module:
-        return container(self.model, key.rpartition(".")[0])
-
     def _tensors(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = dict(self.model.named_parameters(remove_duplicate=False))
-        found.update(self.model.named_buffers(remove_duplicate=False))
+        model = self.get_submodule("model")
+        found: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+        found.update(model.named_buffers(remove_duplicate=False))
         return found
+
+
+def hold_tensors(root: nn.Module, program: Program, prefix: str) -> None:
+    """Give a module copies of a program's tensors under their names behind a prefix."""
+    shared: dict[int, nn.Parameter] = {}
+    for key, tensor in program.parameters.items():
+        parameter = shared.setdefault(id(tensor), nn.Parameter(tensor.detach().clone()))
+        _holder(root, prefix + key).register_parameter(key.rpartition(".")[2], parameter)
+    for persistent, tensors in ((True, program.buffers), (False, program.constants)):
+        for key, tensor in tensors.items():
+            holder = _holder(root, prefix + key)
+            holder.register_buffer(key.rpartition(".")[2], tensor.detach().clone(), persistent=persistent)
+
+
+def _holder(root: nn.Module, key: str) -> nn.Module:
+    return container(root, key.rpartition(".")[0])
+
+
+def input_specs(program: Program) -> tuple[TensorSpec, ...]:
+    """Inputs of a program for one example."""
+    names = ["input"] if len(program.inputs) == 1 else [f"input_{number}" for number in range(len(program.inputs))]
+    found = []
+    for name, given in zip(names, program.inputs, strict=True):
+        shape = tuple(1 if size.batch else size.count for size in given.shape)
+        found.append(TensorSpec(name, given.dtype, shape, below=_rows_of_table(program, given)))
+    return tuple(found)
+
+
+def _rows_of_table(program: Program, given: Input) -> int:
+    """What whole numbers of an input are smaller than: the rows of the table that they look up."""
+    if given.dtype.startswith("float"):
+        return TensorSpec.below
+    for step in program.steps:
+        if step.op == "embedding" and step.args[1] == Ref(given.name) and isinstance(step.args[0], TensorRef):
+            return len(program.tensors[step.args[0].key])
+    return int(given.example.max()) + 1
+
+
+def class_count(program: Program) -> int | None:
+    """Columns of the only output, where it is a table of logits."""
+    if len(program.expected) == 1 and program.expected[0].ndim == 2:
+        return int(program.expected[0].shape[1])
+    return None
 
 
 def _sliced(tensor: Tensor, positions: list[Labels | None]) -> Tensor:

@@ -46,7 +46,8 @@ class TrainingImages:
             images = shifted(images, np.rint(moves).astype(int))
         if plan.flip:
             images = torch.where(torch.from_numpy(mirrored)[:, None, None, None], images.flip(3), images)
-        return images.to(self._device), labels.to(self._device)
+        # Channels last halves the time of depthwise convolutions on a CPU; see also the trainer.
+        return images.to(self._device, memory_format=torch.channels_last), labels.to(self._device)
 
     def _indices(self, step: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         total = self._data.size("train")

@@ -60,6 +60,7 @@ class Trainer:
         self._sampling = samplings.make(plan.sampling, plan.sampling_options)
         self._loss = losses.make(plan.loss, plan.loss_options)
         self._precision = Precision(plan.precision, self.device)
+        self.module.to(memory_format=torch.channels_last)
         self._optimizer = make_optimizer(net, plan)
         self._average = AveragedWeights(net, plan.average_decay)
         self._images = TrainingImages(data, plan, processes, self.device)
@@ -141,6 +142,7 @@ class Trainer:
     def finish(self) -> None:
         """Leave the super-network with the weights that are to be used, in evaluation mode."""
         self._average.adopt()
+        self.module.to(memory_format=torch.contiguous_format)
         self.module.eval()
 
     def _accumulate_gradients(self, draws: Sequence[Draw]) -> list[float]:
