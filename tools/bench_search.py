@@ -96,7 +96,9 @@ def _row(label: str, reference: Reference, runs: list[tuple[Floats, float]], goa
     marks = [n for n in (100, 500) if n <= budget]
     shares = [f"{np.median([reference.share(costs[:n]) for costs, _ in runs]):.3f}" for n in marks]
     seconds = f"{np.median([s for _, s in runs]):.1f}"
-    return "".join(f"{cell:>18}" if i == 0 else f"{cell:>9}" for i, cell in enumerate([label, *counts, *shares, seconds]))
+    return "".join(
+        f"{cell:>18}" if i == 0 else f"{cell:>9}" for i, cell in enumerate([label, *counts, *shares, seconds])
+    )
 
 
 def _bench(name: str, given: argparse.Namespace) -> None:
@@ -131,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of recorded data")
     parser.add_argument("--problems", nargs="+", default=list(_PROBLEMS), choices=list(_PROBLEMS))
-    parser.add_argument("--tactics", nargs="+", default=["random", "nsga2", "linas", "edgenas"], choices=list(tactics()))
+    parser.add_argument(
+        "--tactics", nargs="+", default=["random", "nsga2", "linas", "edgenas"], choices=list(tactics())
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--budget", type=int, default=500)
     parser.add_argument("--noise", type=float, default=0.0, help="relative noise of every latency, such as 0.03")

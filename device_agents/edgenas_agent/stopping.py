@@ -14,9 +14,9 @@ from .wander import LEAST_BLOCKS, LIKELY, block_medians, block_range, wanders
 #: A block lasts about so long, unless the bounds of the protocol say otherwise.
 BLOCK_S = 0.1
 #: Short runs fill blocks with many samples; so many blocks at least must fit into the greatest number of samples.
-ROOM = 16
+ROOM = 32
 #: Blocks that differ by less than this share of the asked width count as equal.
-SMALL = 0.1
+SMALL = 0.05
 
 
 def block_size(run_ns: float, protocol: Protocol) -> int:

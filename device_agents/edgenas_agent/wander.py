@@ -15,7 +15,10 @@ SURE, LIKELY, RARELY = 0.01, 0.4, 0.1
 LEAST_BLOCKS = 16
 #: A block of fewer samples says nothing of how they scatter.
 LEAST_SIZE = 5
+#: So many standard errors are added to the likeness of neighbours.
 UPPER = 1.0
+#: Share of the blocks that is no outer tenth.
+OUTER = 0.8
 #: No more likeness of neighbours is believed: the interval is far wider than any that is asked for then.
 MOST_LIKENESS = 0.98
 #: Student's quantile at 0.001 by degrees of freedom; 4.5 with more.
@@ -176,20 +179,20 @@ def wandering_interval(medians: Sequence[float], confidence: float) -> Tuple[flo
     """Interval of the median of blocks of which neighbours are alike.
 
     With the correlation r of neighbours, n blocks say as much as n (1 - r) / (1 + r) independent ones; the order
-    statistics are taken so much farther apart. Where these would lie beyond the range, the range is stretched.
+    statistics are taken so much farther apart. Beyond the outer tenths, where a few odd blocks are, the distance of
+    these is stretched instead.
 
     Args:
         medians: In the order in which they were taken.
         confidence: Of the interval.
     """
     ordered = sorted(medians)
-    count, middle = len(ordered), quantile(ordered, 0.5)
-    alike = likeness(medians)
+    middle, alike = quantile(ordered, 0.5), likeness(medians)
     normal = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
-    share = normal * math.sqrt((1 + alike) / (1 - alike) / count)
-    if share < 1:
-        return quantile(ordered, 0.5 - share / 2), quantile(ordered, 0.5 + share / 2)
-    return below(middle, share * (middle - ordered[0])), middle + share * (ordered[-1] - middle)
+    share = normal * math.sqrt((1 + alike) / (1 - alike) / len(ordered))
+    inside, stretch = min(share, OUTER), max(1.0, share / OUTER)
+    low, high = quantile(ordered, 0.5 - inside / 2), quantile(ordered, 0.5 + inside / 2)
+    return below(middle, stretch * (middle - low)), middle + stretch * (high - middle)
 
 
 def below(value: float, distance: float) -> float:

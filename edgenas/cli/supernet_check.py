@@ -16,7 +16,9 @@ _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
 
 @click.command("check")
 @click.argument("supernet")
-@click.option("--options", "together", metavar="JSON", default="{}", help="Options of the super-network, as one object.")
+@click.option(
+    "--options", "together", metavar="JSON", default="{}", help="Options of the super-network, as one object."
+)
 @click.option("--option", "options", multiple=True, metavar="NAME=JSON", help="One option of the super-network.")
 @click.option("--configurations", type=click.IntRange(min=0), default=2, show_default=True,
               help="Random ones to look at besides the smallest and the largest.")  # fmt: skip
@@ -40,7 +42,7 @@ def check(
     if as_json:
         output.emit_json([vars(result) for result in results])
     else:
-        output.table([(_MARKS[r.state], r.name, r.message) for r in results], ["", "check", "found"])
+        output.table([(_MARKS[r.state], r.name, r.message) for r in results], ["result", "check", "found"])
         for result in failed:
             output.note(f"{result.name}: {result.hint}")
         output.note(f"{len(failed)} of {len(results)} checks failed." if failed else "It meets the contract.")

@@ -16,8 +16,6 @@ from edgenas.predict.structure import FreeColumns
 from edgenas.spaces import SearchSpace
 
 _CANDIDATES = 1500
-_NOISE = 0.05
-"""Variance of the noise assumed of a new board, relative to that of its latencies; none is known yet."""
 
 
 def choose_measurements(
@@ -60,29 +58,31 @@ def choose_measurements(
     if len(known) and not (0 <= known.min() <= known.max() < len(codes)):
         raise UsageError(f"measured must hold rows of configs, from 0 to {len(codes) - 1}.")
     knowledge = knowledge_of(space, codes, checked_sources(sources, len(codes)), features)
+    if not knowledge.scales:
+        return np.arange(len(codes))[:n]
     scale = knowledge.scales[0]
     rng = np.random.default_rng(seed)
     open_rows = rng.permutation(np.setdiff1d(np.arange(len(codes)), known))[: max(_CANDIDATES, 3 * n)]
     pool = np.concatenate([known, open_rows])
     blocks = knowledge.reader().blocks(codes[pool])[0]
-    weights = np.exp(scale.typical())[:-1]
+    weights, noise = np.exp(scale.typical()[:-1]), scale.careful_noise()
     covariance = 1.0 + np.tensordot(weights, stack(scale.components, blocks, blocks), 1)
     for place in range(len(known)):
-        covariance = _given(covariance, place)
+        covariance = _given(covariance, place, noise)
     free = np.ones(len(pool), dtype=bool)
     free[: len(known)] = False
     chosen: list[int] = []
     while len(chosen) < n and free.any():
-        gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + _NOISE)
+        gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + noise)
         place = int(np.argmax(np.where(free, gain, -1.0)))
         chosen.append(int(pool[place]))
         free[place] = False
-        covariance = _given(covariance, place)
+        covariance = _given(covariance, place, noise)
     return np.array(chosen, dtype=np.int64)
 
 
-def _given(covariance: npt.NDArray[np.float64], place: int) -> npt.NDArray[np.float64]:
+def _given(covariance: npt.NDArray[np.float64], place: int, noise: float) -> npt.NDArray[np.float64]:
     """Covariance after measuring one row."""
     column = covariance[:, place].copy()
-    result: npt.NDArray[np.float64] = covariance - np.outer(column, column) / (column[place] + _NOISE)
+    result: npt.NDArray[np.float64] = covariance - np.outer(column, column) / (column[place] + noise)
     return result

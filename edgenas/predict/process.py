@@ -23,6 +23,8 @@ _SOURCE_COMPONENTS = (
     Component("rest", "linear"),
 )
 _VIEW_ORDER = ("shape", "table", "live", "free")
+_NOISE = 0.05
+"""Variance of the noise assumed where nothing is known, relative to that of latencies."""
 _LEARNING_ROWS = 130
 """Rows of each source that weights are learnt from."""
 
@@ -38,6 +40,7 @@ class Scale:
 
     def __init__(self, views: Views, log: bool, sources: SourceColumns | None = None) -> None:
         self.views, self.log = views, log
+        self.learnt: list[Floats] = []
         self.sources = sources if sources is not None and sources.names else None
         own = [Component(name, kind) for name in _VIEW_ORDER if name in views.names for kind in ("linear", "smooth")]
         self.components: list[Component] = [*(_SOURCE_COMPONENTS if self.sources else ()), *own]
@@ -52,6 +55,12 @@ class Scale:
     def typical(self) -> Floats:
         """Logarithms of weights to plan measurements with."""
         return self.starts[0][0]
+
+    def careful_noise(self) -> float:
+        """Variance of the noise to plan with: that of the noisiest tenth of the sources. A new board may be as bad."""
+        if self.sources is None or not self.learnt:
+            return _NOISE
+        return float(np.clip(np.exp(np.quantile([theta[-1] for theta in self.learnt], 0.9)), 0.02, 0.5))
 
     @staticmethod
     def _clear(theta: Floats) -> Floats:
@@ -83,6 +92,7 @@ class Scale:
         if not found:
             return [(vague.mean, vague), *alone]
         thetas = np.stack(found)
+        self.learnt = list(thetas[np.array(trusted)])
         good = thetas[np.array(trusted)] if any(trusted) else thetas
         near = np.ones(len(vague.mean))
         return [(theta, Prior(theta, near)) for theta in (np.median(good, axis=0), *thetas)] + alone

@@ -80,9 +80,9 @@ class RecordedProblem:
     def costs(self, codes: Codes) -> Floats:
         """Costs of encodings, ``[N, objectives]``; NaN where the table has no row."""
         rows = self._answers(codes)
-        return np.array(
-            [[o.sign * row[o.name] if row else np.nan for o in self.objectives] for row in rows]
-        ).reshape(len(rows), len(self.objectives))
+        return np.array([[o.sign * row[o.name] if row else np.nan for o in self.objectives] for row in rows]).reshape(
+            len(rows), len(self.objectives)
+        )
 
     def reference_front(self, generations: int = 100, seed: int = 0) -> Floats:
         """Costs of the table's own front; with fitted surrogates, of the best that a long evolution finds."""

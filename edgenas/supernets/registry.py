@@ -95,7 +95,8 @@ def needed_options(name: str) -> list[str]:
     return [
         option
         for option, parameter in inspect.signature(_factory(name)).parameters.items()
-        if parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
 
 

@@ -5,25 +5,33 @@ They need no pytest; :class:`edgenas.testing.supernet.SuperNetworkContract` runs
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
 from edgenas.compile import compile_module, fold, trace
-from edgenas.compile.artifact import TensorSpec
-from edgenas.errors import EdgenasError, SpaceError, UnknownLayer
+from edgenas.errors import SpaceError, UnknownLayer
 from edgenas.spaces import SearchSpace
+from edgenas.testing.supernet_checking import (
+    TOLERANCE,
+    Candidate,
+    CheckResult,
+    Fault,
+    check,
+    checks,
+    evaluating,
+    installed_formats,
+    outputs_of,
+    run_checks,
+    same,
+)
 
-#: Outputs may differ by this share of the largest.
-TOLERANCE = 1e-4
+__all__ = ["Candidate", "CheckResult", "Fault", "checks", "run_checks"]
+
 MEMBERS = {
     "space": "a property that gives an edgenas.spaces.SearchSpace",
     "extract": "extract(config) that gives a plain torch module with its own copy of the weights",
@@ -33,131 +41,6 @@ MEMBERS = {
     "state_dict": "state_dict(), as a torch.nn.Module has it",
     "load_state_dict": "load_state_dict(state), as a torch.nn.Module has it",
 }
-
-
-class Fault(Exception):
-    """A check found something wrong.
-
-    Args:
-        message: What.
-        hint: How to mend it.
-    """
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(f"{message} {hint}")
-        self.message, self.hint = message, hint
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What came of a check.
-
-    Attributes:
-        name: Of the check.
-        state: ``passed``, ``failed``, or ``skipped`` where an earlier one that it builds on failed.
-        message: What is wrong.
-        hint: How to mend it.
-    """
-
-    name: str
-    state: str
-    message: str = ""
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A super-network under check.
-
-    Attributes:
-        net: It.
-        configurations: Random ones to look at besides the smallest and the largest.
-        formats: To compile in.
-    """
-
-    net: Any
-    configurations: int = 2
-    formats: tuple[str, ...] = ()
-
-    def configs(self, count: int | None = None) -> list[dict[str, Any]]:
-        """The smallest, the largest and random ones."""
-        smallest, largest = self.net.space.extremes()
-        found = [smallest, *([largest] if largest != smallest else [])]
-        known = [self.net.space.key(config) for config in found]
-        drawn = self.net.space.sample_many(self.configurations if count is None else count, 0, known)
-        return [*found, *drawn]
-
-    def specs(self, config: Mapping[str, Any]) -> list[TensorSpec]:
-        """Inputs for one example."""
-        several = getattr(self.net, "input_specs", None)
-        return list(several(config)) if several is not None else [self.net.input_spec(config)]
-
-    def inputs(self, config: Mapping[str, Any], seed: int = 0) -> list[Tensor]:
-        """Made-up inputs for one example."""
-        return [torch.from_numpy(spec.random(seed + place)) for place, spec in enumerate(self.specs(config))]
-
-
-Check = Callable[[Candidate], None]
-_checks: dict[str, Check] = {}
-
-
-def check(function: Check) -> Check:
-    """Register a check under its function's name, in words."""
-    _checks[function.__name__.replace("_", " ")] = function
-    return function
-
-
-def checks() -> dict[str, Check]:
-    """All checks in their order."""
-    return dict(_checks)
-
-
-#: Without these, nothing else can be checked.
-BASES = ("it has all members", "its space is sound", "sub networks can be extracted")
-
-
-def run_checks(candidate: Candidate, on_result: Callable[[CheckResult], None] | None = None) -> list[CheckResult]:
-    """Run all checks.
-
-    Args:
-        candidate: The super-network.
-        on_result: Called with each result as it comes.
-    """
-    results: list[CheckResult] = []
-    broken = ""
-    for name, function in _checks.items():
-        if broken:
-            result = CheckResult(name, "skipped", f"not checked, because of: {broken}")
-        else:
-            result = _run(name, function, candidate)
-        if name in BASES and result.state == "failed":
-            broken = name
-        results.append(result)
-        if on_result is not None:
-            on_result(result)
-    return results
-
-
-def installed_formats() -> tuple[str, ...]:
-    """Formats that can be written and checked on this computer."""
-    return ("onnx", "tflite") if importlib.util.find_spec("ai_edge_litert") else ("onnx",)
-
-
-def _run(name: str, function: Check, candidate: Candidate) -> CheckResult:
-    try:
-        with torch.no_grad():
-            function(candidate)
-    except Fault as fault:
-        return CheckResult(name, "failed", fault.message, fault.hint)
-    except EdgenasError as error:
-        return CheckResult(name, "failed", error.message, error.hint)
-    except Exception as error:  # the user's code may raise anything
-        message = f"{type(error).__name__}: {error}"
-        return CheckResult(name, "failed", message, "Run it by hand with that configuration to see where.")
-    return CheckResult(name, "passed")
-
-
-# ------------------------------------------------------------------------------------------------------- the checks
 
 
 @check
@@ -185,21 +68,22 @@ def its_space_is_sound(candidate: Candidate) -> None:
 @check
 def sub_networks_can_be_extracted(candidate: Candidate) -> None:
     for config in candidate.configs():
-        sub = candidate.net.extract(config)
-        if not isinstance(sub, nn.Module):
-            raise Fault(f"extract gives {type(sub).__name__}.", "Return a torch.nn.Module.")
+        made = candidate.net.extract(config)
+        if not isinstance(made, nn.Module):
+            raise Fault(f"extract gives {type(made).__name__}.", "Return a torch.nn.Module.")
+        sub: Any = made
         for name in ("config", "params", "macs"):
             if not hasattr(sub, name):
                 raise Fault(
                     f"A sub-network has no {name}.",
-                    "Set sub.config (canonical), sub.params (learnable parameters) and sub.macs (multiply-accumulates).",
+                    "Set sub.config (canonical), sub.params (learnable numbers) and sub.macs (multiply-accumulates).",
                 )
         if dict(sub.config) != candidate.net.space.canonical(config):
             raise Fault(
                 f"A sub-network's config is {sub.config}, not the canonical {config}.",
                 "Set sub.config = self.space.canonical(config).",
             )
-        _outputs(sub, candidate.inputs(config))
+        outputs_of(sub, candidate.inputs(config))
 
 
 @check
@@ -208,7 +92,7 @@ def grouped_configurations_mean_the_same(candidate: Candidate) -> None:
         grouped = candidate.net.space.group(config)
         one, other = candidate.net.extract(config), candidate.net.extract(grouped)
         inputs = candidate.inputs(config)
-        if dict(one.config) != dict(other.config) or not _same(_outputs(one, inputs), _outputs(other, inputs), 0.0):
+        if dict(one.config) != dict(other.config) or not same(outputs_of(one, inputs), outputs_of(other, inputs), 0.0):
             raise Fault(
                 f"The grouped form {grouped} gives another sub-network than the flat one.",
                 "Begin extract with config = self.space.canonical(config).",
@@ -217,11 +101,14 @@ def grouped_configurations_mean_the_same(candidate: Candidate) -> None:
 
 @check
 def it_computes_in_place_what_it_extracts(candidate: Candidate) -> None:
-    with _evaluating(candidate.net):
+    with evaluating(candidate.net):
         for config in candidate.configs():
             inputs = candidate.inputs(config)
-            active, sub = _outputs(candidate.net.active(config), inputs), _outputs(candidate.net.extract(config), inputs)
-            if not _same(active, sub, TOLERANCE):
+            active, sub = (
+                outputs_of(candidate.net.active(config), inputs),
+                outputs_of(candidate.net.extract(config), inputs),
+            )
+            if not same(active, sub, TOLERANCE):
                 raise Fault(
                     f"active and extract compute different outputs for {config}.",
                     "Take the same slices of the same weights in both, and the same layers' settings (eps, padding).",
@@ -253,7 +140,7 @@ def sub_networks_are_ready_to_use(candidate: Candidate) -> None:
                 raise Fault(f"A sub-network's {key} is {tensor.dtype}.", "Extract in float32.")
             if tensor.is_meta:
                 raise Fault(f"A sub-network's {key} has no values (device meta).", "Copy values into it.")
-        outputs = _outputs(sub, candidate.inputs(config))
+        outputs = outputs_of(sub, candidate.inputs(config))
         if not all(bool(torch.isfinite(tensor).all()) for tensor in outputs):
             raise Fault(f"Outputs of {config} are not finite.", "Look at its weights and norms.")
     if modes and modes != [part.training for part in candidate.net.modules()]:
@@ -303,19 +190,21 @@ def its_state_comes_back(candidate: Candidate) -> None:
     net, config = candidate.net, candidate.configs(0)[-1]
     inputs = candidate.inputs(config)
     before = {key: tensor.detach().clone() for key, tensor in net.state_dict().items()}
-    expected = _outputs(net.extract(config), inputs)
+    expected = outputs_of(net.extract(config), inputs)
     changed = {
         key: tensor + 0.01 * (tensor.abs().mean() + 1) if tensor.is_floating_point() else tensor
         for key, tensor in before.items()
     }
     try:
         net.load_state_dict(changed)
-        if _same(expected, _outputs(net.extract(config), inputs), 0.0):
+        if same(expected, outputs_of(net.extract(config), inputs), 0.0):
             raise Fault("Loading other weights changes nothing.", "Make load_state_dict replace the weights.")
     finally:
         net.load_state_dict(before)
-    if not _same(expected, _outputs(net.extract(config), inputs), 0.0):
-        raise Fault("A state dict that is loaded again gives other outputs.", "Keep all that matters in the state dict.")
+    if not same(expected, outputs_of(net.extract(config), inputs), 0.0):
+        raise Fault(
+            "A state dict that is loaded again gives other outputs.", "Keep all that matters in the state dict."
+        )
 
 
 @check
@@ -335,8 +224,8 @@ def it_is_deterministic(candidate: Candidate) -> None:
     for config in candidate.configs(0):
         inputs = candidate.inputs(config)
         first, second = candidate.net.extract(config), candidate.net.extract(config)
-        found = _outputs(first, inputs)
-        if not _same(found, _outputs(second, inputs), 0.0) or not _same(found, _outputs(first, inputs), 0.0):
+        found = outputs_of(first, inputs)
+        if not same(found, outputs_of(second, inputs), 0.0) or not same(found, outputs_of(first, inputs), 0.0):
             raise Fault(f"{config} gives other outputs each time.", "Draw no random numbers in extract or forward.")
 
 
@@ -347,9 +236,9 @@ def examples_do_not_mix(candidate: Candidate) -> None:
             continue
         sub = candidate.net.extract(config)
         one, other = candidate.inputs(config, 1), candidate.inputs(config, 11)
-        both = _outputs(sub, [torch.cat(pair) for pair in zip(one, other, strict=True)])
-        apart = [torch.cat(pair) for pair in zip(_outputs(sub, one), _outputs(sub, other), strict=True)]
-        if not _same(both, apart, TOLERANCE):
+        both = outputs_of(sub, [torch.cat(pair) for pair in zip(one, other, strict=True)])
+        apart = [torch.cat(pair) for pair in zip(outputs_of(sub, one), outputs_of(sub, other), strict=True)]
+        if not same(both, apart, TOLERANCE):
             raise Fault(
                 f"A batch of two gives other outputs than each example alone for {config}.",
                 "Keep the first dimension as the batch.",
@@ -388,7 +277,9 @@ def a_checkpoint_can_tell_how_to_make_it(candidate: Candidate) -> None:
     try:
         json.dumps(candidate.net.options)
     except (TypeError, ValueError) as error:
-        raise Fault(f"Its options cannot be kept in a checkpoint: {error}.", "Take options that JSON can hold.") from error
+        raise Fault(
+            f"Its options cannot be kept in a checkpoint: {error}.", "Take options that JSON can hold."
+        ) from error
 
 
 @check
@@ -398,38 +289,3 @@ def it_compiles(candidate: Candidate) -> None:
             sub = candidate.net.extract(config)
             for format in candidate.formats or installed_formats():
                 compile_module(sub, candidate.specs(config), Path(folder), format=format)
-
-
-# ---------------------------------------------------------------------------------------------------------- helpers
-
-
-class _evaluating:
-    """The super-network in evaluation mode for a while."""
-
-    def __init__(self, net: Any) -> None:
-        self._net = net
-        self._training = bool(getattr(net, "training", False))
-
-    def __enter__(self) -> None:
-        if self._training:
-            self._net.eval()
-
-    def __exit__(self, *error: object) -> None:
-        if self._training:
-            self._net.train()
-
-
-def _outputs(function: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
-    found = [leaf for leaf in pytree.tree_leaves(function(*inputs)) if isinstance(leaf, Tensor)]
-    if not found:
-        raise Fault("A sub-network gives no tensor.", "Return a tensor, or tensors.")
-    return found
-
-
-def _same(one: Sequence[Tensor], other: Sequence[Tensor], tolerance: float) -> bool:
-    if len(one) != len(other) or any(a.shape != b.shape for a, b in zip(one, other, strict=True)):
-        return False
-    return all(
-        torch.allclose(a, b, rtol=0, atol=tolerance * float(a.abs().max())) if tolerance else torch.equal(a, b)
-        for a, b in zip(one, other, strict=True)
-    )

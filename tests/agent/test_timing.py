@@ -150,8 +150,8 @@ def test_settled_by_pyperfs_rule():
 
 def test_blocks_fit_the_bounds():
     protocol = Protocol()
-    assert block_size(100_000, protocol) == 1000  # a tenth of a second
-    assert block_size(1, protocol) == 16384 // 16  # short runs too can be looked at in many blocks
+    assert block_size(200_000, protocol) == 500  # a tenth of a second
+    assert block_size(1, protocol) == 16384 // 32  # short runs too can be looked at in many blocks
     assert block_size(2e9, protocol) == 3  # three blocks within 20 s
     assert block_size(1e12, protocol) == 1
 

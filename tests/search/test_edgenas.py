@@ -130,7 +130,8 @@ def test_free_features_count_only_what_a_depth_leaves_on() -> None:
     features = FreeFeatures(SPACE)
     small, large = (SPACE.features([config]) for config in SPACE.extremes())
     low, high = features.of_features(small)[0], features.of_features(large)[0]
-    assert (high.max() > low.max()) and len(low) == features.columns
+    assert high.max() > low.max()
+    assert len(low) == features.columns
     members = [SPACE.names.index(f"ks{i}") for i in range(12)]
     assert stages_of(SPACE, members) == [0] * 4 + [1] * 4 + [2] * 4
     shallow = SPACE.extremes()[1] | {"d0": 2, "d1": 2, "d2": 2}

@@ -25,6 +25,10 @@ def _suits(name: str, goals: tuple[Objective, ...]) -> bool:
     return name not in (ONE if len(goals) > 1 else MANY)
 
 
+OPTIONS = {"linas": {"inner_generations": 10}, "edgenas": {"generations": 4}, "weaknas": {"sample": 60, "best": 20}}
+"""Short inner searches; how good they are is another test's matter."""
+
+
 def _goals(name: str) -> tuple[Objective, ...]:
     return GOALS[:1] if name in ONE else GOALS
 
@@ -60,7 +64,9 @@ def _drive(tactic: Tactic, budget: int, broken: bool = False) -> list[Evaluation
 def test_never_repeats_and_is_a_function_of_seed_and_history(name: str, broken: bool) -> None:
     def fresh(seed: int) -> Tactic:
         rules = (Constraint("latency_ms", "<=", 60.0),)
-        return make_tactic(name, SPACE, _goals(name), rules, seed=seed, budget=60, batch_size=15)
+        return make_tactic(
+            name, SPACE, _goals(name), rules, seed=seed, budget=60, batch_size=15, options=OPTIONS.get(name)
+        )
 
     rows = _drive(fresh(3), 60, broken)
     keys = [row.key for row in rows]
@@ -79,13 +85,17 @@ def test_never_repeats_and_is_a_function_of_seed_and_history(name: str, broken: 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("batch_size", [None, 1, 4, 100])
 def test_tiny_space_ends_with_every_configuration(name: str, batch_size: int | None) -> None:
-    rows = _drive(make_tactic(name, TINY, _goals(name), batch_size=batch_size, budget=200), 200)
+    rows = _drive(
+        make_tactic(name, TINY, _goals(name), batch_size=batch_size, budget=200, options=OPTIONS.get(name)), 200
+    )
     assert len(rows) == len({row.key for row in rows}) == 9
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_odd_values_do_no_harm(name: str) -> None:
-    tactic = make_tactic(name, SPACE, _goals(name), (Constraint("latency_ms", "<", 1.0),), budget=60)
+    tactic = make_tactic(
+        name, SPACE, _goals(name), (Constraint("latency_ms", "<", 1.0),), budget=60, options=OPTIONS.get(name)
+    )
     told: list[Evaluation] = []
     oddities = [{"accuracy": 1.0, "latency_ms": 5.0}, {"accuracy": math.nan, "latency_ms": 5.0}, {"accuracy": 1.0}]
     while len(told) < 60:
@@ -103,7 +113,7 @@ def test_one_and_three_objectives(name: str, goals: tuple[Objective, ...]) -> No
         with pytest.raises(TacticError, match="objective"):
             make_tactic(name, SPACE, goals)
         return
-    tactic = make_tactic(name, SPACE, goals, budget=40)
+    tactic = make_tactic(name, SPACE, goals, budget=40, options=OPTIONS.get(name))
     rows: list[Evaluation] = []
     while len(rows) < 40:
         for p in tactic.ask():
@@ -119,9 +129,10 @@ def test_steered_tactics_move_towards_the_feasible_and_to_the_best() -> None:
     best: dict[str, list[float]] = {name: [] for name in names}
     feasible: dict[str, int] = dict.fromkeys(names, 0)
     for name in names:
-        for seed in range(3):
-            tactic = make_tactic(name, SPACE, GOALS[:1], rules, seed=seed, budget=100, batch_size=15)
-            fitting = [row.values["accuracy"] for row in _drive(tactic, 100) if row.values["latency_ms"] <= 62.0]
+        for seed in range(2):
+            options = OPTIONS.get(name)
+            tactic = make_tactic(name, SPACE, GOALS[:1], rules, seed=seed, budget=80, batch_size=15, options=options)
+            fitting = [row.values["accuracy"] for row in _drive(tactic, 80) if row.values["latency_ms"] <= 62.0]
             best[name].append(max(fitting))
             feasible[name] += len(fitting)
     assert all(steered > drawn for steered, drawn in zip(best["linas"], best["random"], strict=True))

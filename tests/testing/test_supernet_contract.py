@@ -15,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from edgenas.cli.app import app
+from edgenas.cli.app import app, run
 from edgenas.supernets import ResNet50, create
 from edgenas.supernets.bert import Bert
 from edgenas.supernets.encoder_weights import EncoderSizes
@@ -99,7 +99,7 @@ def test_a_fault_is_found_and_said(net: Any, name: str, message: str) -> None:
                for result in results.values())  # fmt: skip
 
 
-def test_the_command_says_it_and_leaves_with_a_code() -> None:
+def test_the_command_says_it_and_leaves_with_a_code(capsys: pytest.CaptureFixture[str]) -> None:
     runner = CliRunner()
     good = runner.invoke(app, ["supernet", "check", "tests.testing.slim:Slim", "--options", '{"largest": 12}'])
     assert good.exit_code == 0, good.output
@@ -111,9 +111,14 @@ def test_the_command_says_it_and_leaves_with_a_code() -> None:
     bare = runner.invoke(app, ["supernet", "check", "tests.testing.slim:Bare"])
     assert bare.exit_code == 1
     assert "active(config) that gives a function" in bare.output
-    for wrong in (["no_such_net"], ["elastic"], ["tests.testing.slim:Slim", "--options", "[1]"]):
-        result = runner.invoke(app, ["supernet", "check", *wrong])
-        assert result.exit_code not in (0, 1) or result.exception is not None
+    for wrong, message in (
+        (["no_such_net"], "no super-network 'no_such_net'"),
+        (["elastic"], "needs the option 'source'"),
+        (["tests.testing.slim:Slim", "--options", "[1]"], "must be a JSON object"),
+        (["tests.testing.slim:Slim", "--option", "colour=1"], "has no option 'colour'"),
+    ):
+        assert run(["supernet", "check", *wrong]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_super_network_of_another_package_appears_by_name(tmp_path: Path) -> None:
@@ -141,7 +146,11 @@ def test_a_super_network_of_another_package_appears_by_name(tmp_path: Path) -> N
     )
     paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "It meets the contract." in done.stderr

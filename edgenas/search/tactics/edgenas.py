@@ -62,7 +62,7 @@ class EdgenasTactic(Tactic):
         self.least_gain = self._share("least_gain", least_gain)
         self._ended = False
         self._inputs = Inputs(space, {})
-        self._tuned: dict[tuple[str, int], Any] = {}
+        self._tuned: dict[Any, Any] = {}
 
     @property
     def options(self) -> dict[str, Any]:

@@ -235,7 +235,7 @@ class Beliefs:
         constraints: Of the search.
         rows: Measured evaluations in the order told.
         codes: Their encodings.
-        tuned: Hyperparameters by value and number of rows; filled here, to be given again.
+        tuned: Hyperparameters by value and rows that they were found on; filled here, to be given again.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Beliefs:
         constraints: Sequence[Constraint],
         rows: Sequence[Evaluation],
         codes: Codes,
-        tuned: dict[tuple[str, int], Any],
+        tuned: dict[Any, Any],
     ) -> None:
         self.inputs, self.objectives, self.constraints = inputs, tuple(objectives), tuple(constraints)
         self.signs = {c.name: 1.0 if c.op in ("<=", "<") else -1.0 for c in constraints}
@@ -258,30 +258,33 @@ class Beliefs:
             values = np.array([e.values[name] for e in rows])
             cost = self.signs[name] * values
             self._warps[name] = Warp(cost, bool(self.signs[name] > 0 and (values > 0).all()))
-            self._models[name] = self._fitted(name, views, self._warps[name].into(cost), cost, tuned)
+            self._models[name] = self._fitted(name, views, cost, [e.key for e in rows], tuned)
 
     def _fitted(
-        self, name: str, views: Sequence[Floats], y: Floats, cost: Floats, tuned: dict[tuple[str, int], Any]
+        self, name: str, views: Sequence[Floats], cost: Floats, keys: Sequence[str], tuned: dict[Any, Any]
     ) -> Ensemble:
         """The surrogate of one value; its hyperparameters come from as many first rows as a fixed series says.
 
         So they depend on what was told and not on when was asked.
         """
+        groups, warp = self.inputs.groups, self._warps[name]
+        y = warp.into(cost)
         # Only times and sizes are additive enough for an outlier to be a fault rather than a finding.
-        robust = self._warps[name].logarithmic
         if len(y) <= _LEAST_ROWS:
-            return Ensemble(views, y, self.inputs.groups, robust=robust)
+            return Ensemble(views, y, groups, robust=warp.logarithmic)
         mark = _LEAST_ROWS
         while math.ceil(mark * _GROWTH) <= len(y):
             mark = math.ceil(mark * _GROWTH)
-        if (name, mark) not in tuned:
-            first = Ensemble([rows[:mark] for rows in views], y[:mark], self.inputs.groups, robust=robust)
-            tuned[name, mark] = first.hyperparameters
+        entry = (name, tuple(keys[:mark]))
+        if entry not in tuned:
+            early = Warp(cost[:mark], bool(self.signs[name] > 0 and (cost[:mark] > 0).all()))
+            first = [rows[:mark] for rows in views]
+            tuned[entry] = Ensemble(first, early.into(cost[:mark]), groups, robust=early.logarithmic).hyperparameters
         kept = np.arange(len(y))
         if len(y) > _MOST_ROWS:
             best = np.argsort(cost, kind="stable")[: _MOST_ROWS // 2]
             kept = np.union1d(best, np.arange(len(y) - _MOST_ROWS // 2, len(y)))
-        return Ensemble([rows[kept] for rows in views], y[kept], self.inputs.groups, tuned[name, mark], robust)
+        return Ensemble([rows[kept] for rows in views], y[kept], groups, tuned[entry], warp.logarithmic)
 
     def expect(self, codes: Codes) -> Expected:
         """Means and deviations for canonical encodings."""
@@ -341,9 +344,7 @@ class Expected:
         Args:
             optimism: So many deviations each value is taken better than its mean.
         """
-        points = np.stack(
-            [self.means[o.name] - optimism * self.stds[o.name] for o in self.beliefs.objectives], axis=1
-        )
+        points = np.stack([self.means[o.name] - optimism * self.stds[o.name] for o in self.beliefs.objectives], axis=1)
         broken = np.zeros((len(points), len(self.beliefs.constraints)))
         for column, constraint in enumerate(self.beliefs.constraints):
             sign = self.beliefs.signs[constraint.name]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,7 +42,7 @@ class Kept:
         labels: For each label, whether it stays.
     """
 
-    def __init__(self, track: Tracking, labels: Labels) -> None:
+    def __init__(self, track: Tracking, labels: npt.NDArray[np.bool_]) -> None:
         self.track = track
         self.labels = labels
 

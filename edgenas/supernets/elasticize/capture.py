@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import operator
-import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,13 +13,13 @@ from torch.export import Dim, ExportedProgram, export
 from torch.utils import _pytree as pytree
 
 from edgenas.errors import SuperNetworkError
+from edgenas.supernets.elasticize.nodes import operation, plain, scopes_of, shape_of, size_of
 from edgenas.supernets.elasticize.program import (
     BatchTimes,
     Input,
     Program,
     Ref,
     Shape,
-    Size,
     Step,
     TensorRef,
     references,
@@ -63,7 +61,6 @@ _VIEWS = frozenset(
     ]
 )
 _HINT = "Give the model in a form that torch.export takes, or a .pt2 file."
-_PASSES = re.compile(r"@\d+$")  # how torch marks the second call of the same module
 
 
 def capture(model: nn.Module, example: Sequence[Tensor]) -> Program:
@@ -178,7 +175,7 @@ class _Reader:
 
     def shape(self, node: fx.Node) -> Shape:
         """Of a node's result."""
-        return _shape(node.meta["val"])
+        return shape_of(node.meta["val"])
 
     def needed(self, results: Sequence[str]) -> tuple[Step, ...]:
         """The steps that the results come from."""
@@ -210,21 +207,21 @@ class _Reader:
         if isinstance(value, int | torch.SymInt):
             return  # sizes are computed anew for each sub-network
         function: Any = node.target
-        op, in_place = _name(function)
+        op, in_place = operation(function)
         if value is None or (op.startswith("_assert") or op in ("sym_constrain_range_for_size", "_guards_fn")):
             return
         results = list(value) if isinstance(value, list | tuple) else [value]
         if not all(isinstance(result, Tensor) for result in results):
             raise SuperNetworkError(f"The model's step {node.name} gives something that is no tensor.")
-        args = tuple(replaced(_plain(node.args), self._reference))
-        named = {key: replaced(_plain(item), self._reference) for key, item in node.kwargs.items()}
+        args = tuple(replaced(plain(node.args), self._reference))
+        named = {key: replaced(plain(item), self._reference) for key, item in node.kwargs.items()}
         if in_place or named.get("inplace"):
             self._change(node, args)
         elif op in _VIEWS and args and isinstance(args[0], Ref):
             self._memory[node.name] = self._memory.get(args[0].name, args[0].name)
         many = isinstance(value, list | tuple)
-        shapes = tuple(_shape(result) for result in results)
-        self.steps.append(Step(node.name, op, function, args, named, _scopes(node), shapes, many))
+        shapes = tuple(shape_of(result) for result in results)
+        self.steps.append(Step(node.name, op, function, args, named, scopes_of(node), shapes, many))
 
     def _change(self, node: fx.Node, args: tuple[Any, ...]) -> None:
         """Note that a node writes its result into the memory of its first argument."""
@@ -243,7 +240,7 @@ class _Reader:
             return TensorRef(self._keys[item.name])
         value = item.meta.get("val")
         if isinstance(value, int | torch.SymInt):
-            size = _size(value)
+            size = size_of(value)
             return BatchTimes(size.count) if size.batch else size.count
         return Ref(self.current(item.name))
 
@@ -262,53 +259,3 @@ def _outputs(model: nn.Module, example: Sequence[Tensor]) -> tuple[Tensor, ...]:
 def _two(tensor: Tensor) -> Tensor:
     """An example with a batch of two: one of one would count as a fixed size."""
     return torch.cat([tensor[:1], tensor[:1]]) if tensor.ndim and len(tensor) == 1 else tensor
-
-
-def _plain(item: Any) -> Any:
-    """torch's immutable lists and dicts as plain ones."""
-    if isinstance(item, list):
-        return [_plain(part) for part in item]
-    if isinstance(item, tuple):
-        return tuple(_plain(part) for part in item)
-    if isinstance(item, Mapping):
-        return {key: _plain(part) for key, part in item.items()}
-    return item
-
-
-def _name(function: Any) -> tuple[str, bool]:
-    """An operation's name, and whether it works in place."""
-    if function is operator.getitem:
-        return "getitem", False
-    schema = getattr(function, "_schema", None)
-    if schema is None:
-        return getattr(function, "__name__", str(function)), False
-    name = str(schema.name).rpartition("::")[2]
-    return (name[:-1], True) if name.endswith("_") and not name.endswith("__") else (name, False)
-
-
-def _shape(value: Tensor) -> Shape:
-    return tuple(_size(size) for size in value.shape)
-
-
-def _size(value: int | torch.SymInt) -> Size:
-    """A number, or a number times the batch.
-
-    Raises:
-        ValueError: It follows from the batch in another way.
-    """
-    if isinstance(value, int):
-        return Size(value)
-    expression = value.node.expr
-    symbols = expression.free_symbols
-    if not symbols:
-        return Size(int(expression))
-    one, two, three = (int(expression.subs(dict.fromkeys(symbols, batch))) for batch in (1, 2, 3))
-    if (two, three) != (2 * one, 3 * one):
-        raise ValueError(f"the size {expression} is no multiple of the batch")
-    return Size(one, True)
-
-
-def _scopes(node: fx.Node) -> tuple[str, ...]:
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [_PASSES.sub("", str(entry[0])) for entry in stack.values()]
-    return tuple(path.removeprefix("L__self__.") for path in paths if path and not path.startswith("_empty_"))

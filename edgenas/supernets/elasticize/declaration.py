@@ -35,8 +35,8 @@ def elasticize(
     """Make a super-network of a trained model.
 
     Its largest configuration computes what the model computes; the most important channels and heads come first.
-    Batch norms need new statistics in sub-networks (:func:`edgenas.supernets.calibration.recalibrate`), and sub-networks
-    a short training.
+    In sub-networks, batch norms need new statistics (:func:`edgenas.supernets.calibration.recalibrate`), and a short
+    training makes them good.
 
     Args:
         model: A module (it is not changed), a ``.pt2`` file, or ``module:factory``.

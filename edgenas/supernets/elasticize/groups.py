@@ -1,12 +1,13 @@
-"""Elastic groups: channels (or heads, or whole groups of a convolution) of which a sub-network has the first so many."""
+"""Elastic groups: channels, heads or whole groups of a convolution, of which a sub-network has the first so many."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgenas.supernets.elasticize.labels import Classes, Labels, axes
 from edgenas.supernets.elasticize.program import Program, TensorRef, references
@@ -92,18 +93,14 @@ def find_groups(track: Tracking, classes: Classes) -> list[Group]:
         is_heads = units[0] in heads
         places = tuple(mark for mark, _ in marked if not isinstance(mark, int))
         counts = [count for mark, count in marked if not isinstance(mark, int)]
-        makers = tuple(dict.fromkeys(track.makers[place].scope or place[0] for place in places if place in track.makers))
+        makers = tuple(
+            dict.fromkeys(track.makers[place].scope or place[0] for place in places if place in track.makers)
+        )
         name = f"heads{numbers[True]}" if is_heads else f"width{numbers[False]}"
         if len(units) > 1:
             numbers[is_heads] += 1
             groups.append(Group(name, is_heads, tuple(units), min(counts), places, makers))
     return groups
-
-
-def kept_positions(labels: Labels, classes: Classes, kept: Mapping[int, bool] | Labels) -> Labels:
-    """Positions of a dimension that stay."""
-    found: Labels = np.flatnonzero(np.asarray(kept)[classes.of[labels]])
-    return found
 
 
 def _sequence(program: Program) -> dict[str, int]:
@@ -115,7 +112,7 @@ def _sequence(program: Program) -> dict[str, int]:
     return found
 
 
-def _counted(found: Labels, stays: Labels) -> list[tuple[int, int]]:
+def _counted(found: Labels, stays: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Elastic classes and how many positions each has."""
     numbers, counts = np.unique(found, return_counts=True)
     return [(int(n), int(c)) for n, c in zip(numbers, counts, strict=True) if not stays[n]]

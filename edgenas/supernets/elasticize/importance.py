@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -44,7 +45,9 @@ def permute(
             tensor.copy_(tensor.index_select(dim, torch.from_numpy(source).to(tensor.device)))
 
 
-def _importance(track: Tracking, classes: Classes, group: Group, tensors: Mapping[str, Tensor]) -> Labels:
+def _importance(
+    track: Tracking, classes: Classes, group: Group, tensors: Mapping[str, Tensor]
+) -> npt.NDArray[np.float64]:
     """L1 norm of what reads each unit; of what makes it, where no weights read it."""
     readers = [place for place in group.places if place in track.users]
     total = np.zeros(len(group.units))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgenas.spaces import Choice, Value
 from edgenas.supernets.elasticize.calls import Call, Kept, make_call
@@ -101,13 +102,13 @@ class Layout:
             macs += step_macs(step, kept)
         return Sketch(tuple(reversed(calls)), results, macs, kept)
 
-    def _kept(self, config: Mapping[str, Value]) -> Labels:
+    def _kept(self, config: Mapping[str, Value]) -> npt.NDArray[np.bool_]:
         """For each label, whether it stays."""
         stays = np.ones(int(self.classes.of.max()) + 1, np.bool_)
         for group in self.groups:
             count = int(config[group.name]) // (1 if group.heads else group.channels)
             stays[list(group.units[count:])] = False
-        found: Labels = stays[self.classes.of]
+        found: npt.NDArray[np.bool_] = stays[self.classes.of]
         return found
 
     def _needs(self, group: Group) -> dict[str, tuple[int, ...]]:

@@ -116,7 +116,7 @@ def _key(item: Any, name: str) -> str | None:
 _Found = tuple[tuple[Any, ...], Callable[[], nn.Module], set[str]] | None
 
 
-def _convolution(kind: type[nn.Conv1d | nn.Conv2d | nn.Conv3d]) -> Callable[[Call, Shapes], _Found]:
+def _convolution(kind: Callable[..., nn.Module]) -> Callable[[Call, Shapes], _Found]:
     def find(call: Call, shapes: Shapes) -> _Found:
         _, weight, bias, stride, padding, dilation = call.args
         key, groups = _key(weight, "weight"), call.named["groups"]
@@ -127,7 +127,11 @@ def _convolution(kind: type[nn.Conv1d | nn.Conv2d | nn.Conv3d]) -> Callable[[Cal
             shape[1] * groups, shape[0], shape[2:], _tuple(stride), _tuple(padding), _tuple(dilation), groups,
             bias is not None,
         )  # fmt: skip
-        return settings, lambda: kind(*settings[:-1], bias=settings[-1]), {"weight", "bias"} if bias is not None else {"weight"}
+        return (
+            settings,
+            lambda: kind(*settings[:-1], bias=settings[-1]),
+            {"weight", "bias"} if bias is not None else {"weight"},
+        )
 
     return find
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
 
-class Size(NamedTuple):
+@dataclass(frozen=True)
+class Size:
     """A dimension's size: ``count``, times the batch size where ``batch`` is set."""
 
     count: int

@@ -60,7 +60,7 @@ def reshape(
 def _line_up(
     factors: Sequence[Axis | Batch], shape: Shape, batch: int
 ) -> tuple[list[list[_Part | None]], list[list[int]]] | None:
-    """For each new dimension the parts of old factors that it is made of (``None`` is the batch), and all parts' sizes."""
+    """For each new dimension the parts of old factors that it is made of (``None`` is the batch); the parts' sizes."""
     waiting = deque((number, len(factor) if isinstance(factor, Axis) else 0) for number, factor in enumerate(factors))
     sizes: list[list[int]] = [[] for _ in factors]
     symbolic = any(size.batch for size in shape)

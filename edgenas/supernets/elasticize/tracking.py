@@ -16,7 +16,7 @@ from edgenas.supernets.elasticize.labels import (
     fixed,
     has_batch,
 )
-from edgenas.supernets.elasticize.program import Program, Ref, Shape, Step, TensorRef, references
+from edgenas.supernets.elasticize.program import Program, Ref, Shape, Size, Step, TensorRef, references
 from edgenas.supernets.elasticize.reshaping import Heads, flat, reshape, unlabelled
 
 #: What a rule gives: the dimensions of a step's result, or of each where there are several; ``None`` where the rule
@@ -140,7 +140,7 @@ class Tracking:
 
     def _input(self, shape: Shape) -> Dimensions:
         if self.program.symbolic or not shape or shape[0].count != self.program.batch:
-            return tuple((BATCH,) if size == (1, True) else (fixed(size.count),) for size in shape)
+            return tuple((BATCH,) if size == Size(1, True) else (fixed(size.count),) for size in shape)
         return ((BATCH,), *((fixed(size.count),) for size in shape[1:]))
 
 

@@ -24,9 +24,7 @@ from edgenas.supernets.elasticize.sources import Example, load_program
 from edgenas.supernets.layers import Weights
 from edgenas.supernets.registry import register_supernetwork
 from edgenas.supernets.stitched.anchors import Anchor, Cut, make_anchor
-
-#: Rows of activations (pixels or tokens) that a stitching layer is fitted on.
-FITTED_ROWS = 8192
+from edgenas.supernets.stitched.layers import activation_rows, fit_layer, stitching_layer
 
 
 class StitchedNetwork(ElasticNetwork):
@@ -61,7 +59,7 @@ class StitchedNetwork(ElasticNetwork):
         for first, second in self.pairs:
             layers = nn.ModuleDict()
             for place in range(1, places + 1):
-                layers[str(place)] = _stitching_layer(self._cut(first, place), self._cut(second, place))
+                layers[str(place)] = stitching_layer(self._cut(first, place), self._cut(second, place))
             self.stitches[_pair_name(first, second)] = layers
         classes = class_count(self.program)
         if classes is not None:
@@ -107,7 +105,7 @@ class StitchedNetwork(ElasticNetwork):
             for names, runner, held in zip(wanted, runners, seen, strict=True):
                 with torch.no_grad():
                     for name, value in zip(names, runner(*inputs), strict=True):
-                        held[name].append(_rows(value))
+                        held[name].append(activation_rows(value))
             count += 1
         if not count:
             raise SuperNetworkError("Stitching layers cannot be fitted on no inputs.")
@@ -115,7 +113,7 @@ class StitchedNetwork(ElasticNetwork):
             for place in range(1, self.places + 1):
                 before, after = self._cut(first, place).value, self._cut(second, place).value
                 layer = self.get_submodule(f"stitches.{_pair_name(first, second)}.{place}")
-                _fit(layer, torch.cat(seen[first][before]), torch.cat(seen[second][after]))
+                fit_layer(layer, torch.cat(seen[first][before]), torch.cat(seen[second][after]))
 
     def _cut(self, number: int, place: int) -> Cut:
         """An anchor's cut for a place; an anchor with more cuts is cut in proportion."""
@@ -162,7 +160,9 @@ class StitchedNetwork(ElasticNetwork):
         calls += self._renamed(end, self.anchors[end].calls_for(results, after.value))
         return calls, [_value(end, result) for result in results]
 
-    def _built(self, config: Mapping[str, Value], calls: Sequence[Call], results: Sequence[str], form: Any) -> nn.Module:
+    def _built(
+        self, config: Mapping[str, Value], calls: Sequence[Call], results: Sequence[str], form: Any
+    ) -> nn.Module:
         tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
         names = [given.name for given in self.program.inputs]
@@ -274,40 +274,3 @@ def _require_alike(anchors: Sequence[Anchor]) -> None:
             raise SuperNetworkError(f"Anchor {number} takes other inputs than anchor 0.")
         if [tensor.shape for tensor in anchor.program.expected] != [t.shape for t in first.program.expected]:
             raise SuperNetworkError(f"Anchor {number} gives outputs of other shapes than anchor 0.")
-
-
-def _stitching_layer(before: Cut, after: Cut) -> nn.Module:
-    maps = len(before.shape) == 4
-    channel = 1 if maps else len(before.shape) - 1
-    same = len(before.shape) == len(after.shape) and all(
-        one == other for axis, (one, other) in enumerate(zip(before.shape, after.shape, strict=True)) if axis != channel
-    )
-    if not same:
-        raise SuperNetworkError(
-            f"What {before.path} gives cannot be stitched to what {after.path} gives: "
-            f"{_sizes(before)} and {_sizes(after)}.",
-            hint="Name cuts of equal resolution for each anchor.",
-        )
-    sizes = before.shape[channel].count, after.shape[channel].count
-    return nn.Conv2d(*sizes, 1) if maps else nn.Linear(*sizes)
-
-
-def _sizes(cut: Cut) -> str:
-    return "x".join("N" if size.batch else str(size.count) for size in cut.shape)
-
-
-def _rows(value: Tensor) -> Tensor:
-    """Activations as rows of channels."""
-    return (value.movedim(1, -1) if value.ndim == 4 else value).flatten(0, -2)
-
-
-def _fit(layer: nn.Module, before: Tensor, after: Tensor) -> None:
-    """Weight and bias with the least squared error from rows to rows."""
-    step = max(1, len(before) // FITTED_ROWS)
-    x, y = before[::step].double(), after[::step].double()
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    found = torch.linalg.lstsq(x - mean_x, y - mean_y, driver="gelsd").solution
-    weight = layer.get_parameter("weight")
-    with torch.no_grad():
-        weight.copy_(found.T.reshape(weight.shape))
-        layer.get_parameter("bias").copy_(mean_y - mean_x @ found)

@@ -51,7 +51,8 @@ class Trainer:
     def __init__(self, net: SuperNetwork, data: LabelledImages, plan: TrainingPlan, processes: Processes) -> None:
         if not isinstance(net, nn.Module):
             raise SuperNetworkError(f"Super-network {net.name} is no torch module; it cannot be trained here.")
-        self.net, self.module, self.data, self._plan = net, net, data, plan
+        self.net, self.data, self._plan = net, data, plan
+        self.module: nn.Module = net
         self._processes = processes
         self.device = next(net.parameters()).device
         self.smallest, self.largest = net.space.extremes()
@@ -60,7 +61,7 @@ class Trainer:
         self._sampling = samplings.make(plan.sampling, plan.sampling_options)
         self._loss = losses.make(plan.loss, plan.loss_options)
         self._precision = Precision(plan.precision, self.device)
-        self.module.to(memory_format=torch.channels_last)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = make_optimizer(net, plan)
         self._average = AveragedWeights(net, plan.average_decay)
         self._images = TrainingImages(data, plan, processes, self.device)
@@ -142,7 +143,7 @@ class Trainer:
     def finish(self) -> None:
         """Leave the super-network with the weights that are to be used, in evaluation mode."""
         self._average.adopt()
-        self.module.to(memory_format=torch.contiguous_format)
+        self.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.module.eval()
 
     def _accumulate_gradients(self, draws: Sequence[Draw]) -> list[float]:

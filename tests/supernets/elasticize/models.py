@@ -90,7 +90,9 @@ class MobileNet(nn.Module):
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
-        features: list[nn.Module] = [nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())]
+        features: list[nn.Module] = [
+            nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+        ]
         width = 16
         for expand, channels, count, stride, se in ((1, 16, 1, 1, False), (4, 24, 3, 2, True), (4, 32, 2, 2, False)):
             for number in range(count):

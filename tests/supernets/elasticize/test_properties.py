@@ -90,7 +90,7 @@ class Drawn(nn.Module):
         return self.head(F.adaptive_avg_pool2d(found[-1], 2).flatten(1))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(OPS, min_size=1, max_size=7), st.integers(0, 2**16))
 @torch.no_grad()
 def test_a_part_is_the_network_without_some_channels(ops: list[tuple[str, int, int]], seed: int) -> None:
