@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import SuperNetworkError
 from edgenas.supernets.elasticize.capture import capture, read
+from edgenas.supernets.elasticize.exported_files import load_exported
 from edgenas.supernets.elasticize.program import Program
 from edgenas.supernets.registry import import_object
 
@@ -49,12 +50,7 @@ def load_program(source: nn.Module | str | Path, example: Example | None, option
 
 
 def _exported(path: Path, example: Example | None) -> Program:
-    if not path.is_file():
-        raise SuperNetworkError(f"There is no file {path}.")
-    try:
-        exported = torch.export.load(path)
-    except Exception as error:  # torch raises many kinds for what is no such file
-        raise SuperNetworkError(f"{path} is no file of torch.export: {type(error).__name__}: {error}.") from error
+    exported = load_exported(path)
     given = exported.example_inputs[0] if exported.example_inputs else ()
     tensors = _tensors(example) if example is not None else [t for t in given if isinstance(t, Tensor)]
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,34 @@ def test_a_convolutional_network_exported_with_one_image_takes_many(tmp_path: Pa
     x = torch.randn(5, 3, 32, 32)
     close(net(x), model(x))
     assert net.extract(net.space.extremes()[0])(x).shape == (5, 10)
+
+
+class Hostile:
+    """What a file could do to who loads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("place", ["data/sample_inputs/model.pt", "data/constants/opaque_obj_0"])
+def test_an_exported_model_runs_no_code_of_its_file(tmp_path: Path, place: str) -> None:
+    save(export(nn.Linear(8, 64), (torch.randn(2, 8),)), tmp_path / "good.pt2")
+    buffer = io.BytesIO()
+    torch.save((Hostile(tmp_path / "touched"), {}), buffer)
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "bad.pt2", "w") as bad:
+        for name in good.namelist():
+            if not name.endswith(place):
+                bad.writestr(name.replace("good/", "bad/"), good.read(name))
+        bad.writestr(f"bad/{place}", buffer.getvalue())
+    with pytest.raises(SuperNetworkError, match=r"bad\.pt2"):
+        elasticize(tmp_path / "bad.pt2")
+    assert not (tmp_path / "touched").exists()
+    (tmp_path / "cut.pt2").write_bytes((tmp_path / "good.pt2").read_bytes()[:-100])
+    with pytest.raises(SuperNetworkError, match=r"cut\.pt2 is no file of torch\.export"):
+        elasticize(tmp_path / "cut.pt2")
 
 
 @torch.no_grad()
