@@ -169,7 +169,7 @@ def _load(path: Path | str) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):  # fairseq keeps its options so; it runs no code
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        if type(error).__name__ == "UnpicklingError" and "Weights only load failed" in str(error):
+        if type(error).__name__ == "UnpicklingError" and "Unsupported global" in str(error):
             raise CheckpointError(
                 f"{path} holds other Python objects besides weights, which could run code when read.",
                 hint="Keep its weights only: torch.save({'state_dict': checkpoint['state_dict']}, PATH).",
