@@ -129,13 +129,18 @@ class Worker:
 
 
 class Zygote:
-    """A process that forks workers with one runtime; see ``zygote.py`` for its own side."""
+    """A process that forks workers with one runtime; see ``zygote.py`` for its own side.
+
+    Attributes:
+        refused: Whether it has said that it cannot, as the runtime starts threads or cannot be imported.
+    """
 
     def __init__(self, runtime: str, modules: Sequence[str], folders: Folders) -> None:
         self._folders = folders
         self._link, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._restored = {name: os.environ.get(name) for name in QUIET if name != "ORT_DISABLE_TELEMETRY"}
         self._child = 0
+        self.refused = False
         command = [*agent_command(), "--worker", "zygote", str(far.fileno()), str(os.getpid()), runtime, *modules]
         temporary = folders.temporary / "zygote"
         temporary.mkdir(exist_ok=True)
@@ -164,6 +169,7 @@ class Zygote:
         except BaseException:
             self.kill()
             raise
+        self.refused = "no" in said
         self._child = said["pid"] if isinstance(said.get("pid"), int) else 0
         if not self._child:
             self.kill()
@@ -237,13 +243,15 @@ class Launcher:
         Raises:
             Refusal: None can be started, or ``wait`` says that the job is to end.
         """
-        zygote = self._zygote(runtime) if runtime and runtime not in self._plain else None
-        if zygote is not None:
+        attempts = 0 if not runtime or runtime in self._plain else 2
+        while attempts and (zygote := self._zygote(runtime)) is not None:
             if worker.fork(zygote, folder, keep, wait):
                 return
-            # Only one that could not fork at all; one that has ended later is simply made anew.
+            # One that has been killed is made anew; one that says no, or dies again, is not asked any more.
             del self._zygotes[runtime]
-            self._plain.append(runtime)
+            attempts = 0 if zygote.refused else attempts - 1
+            if not attempts:
+                self._plain.append(runtime)
         worker.start(folder, self._modules, keep)
 
     def _zygote(self, runtime: str) -> Optional[Zygote]:

@@ -16,7 +16,6 @@ from edgenas.pipeline.studies import Watch, resume_study, start_study
 from edgenas.pipeline.workspace import Workspace
 from tests.lab.sshd import Sshd
 from tests.pipeline.conftest import plan, slowly
-from tests.pipeline.test_faults import FaultAt
 
 
 def test_a_study_on_two_boards_measures_each_candidate_on_both(
@@ -48,10 +47,16 @@ def test_a_board_that_goes_away_is_stood_in_for_and_the_user_is_told(
     slow = slowly(plan(checkpoint, "board", budget=9))
     rule = replace(slow.protocol, min_s=2.0, max_s=2.0)
     slow = replace(slow, protocol=rule, batch_size=9, rules=Rules(stand_ins={"board": ("here",)}))
-    fault = FaultAt(sshd.stop, index=0)
-    watch = replace(fault.watch, set_aside=lambda board, reason: set_aside.append((board, reason)))
+    stopped: list[str] = []
+
+    def phase(board: str, told: str) -> None:
+        if board == "board" and told.startswith("timing") and not stopped:
+            stopped.append(board)
+            sshd.stop()
+
+    watch = Watch(phase=phase, set_aside=lambda board, reason: set_aside.append((board, reason)))
     result = start_study(workspace, slow, watch)
-    assert fault.fired
+    assert stopped
     assert len(result.done) == 9
     assert [board for board, _ in set_aside] == ["board"]
     assert "failed 3 times in a row" in set_aside[0][1]
