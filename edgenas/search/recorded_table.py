@@ -259,7 +259,7 @@ def _columns(description: Description) -> list[str]:
 def _list(path: Path, data: Mapping[str, Any], name: str) -> Sequence[Any]:
     if not isinstance(data[name], list) or not data[name]:
         raise _bad(path, f"has {name} = {data[name]!r}", f"Write {name} as a list that is not empty.")
-    return data[name]
+    return list(data[name])
 
 
 def _bad(path: Path, fault: str, hint: str) -> DataError:

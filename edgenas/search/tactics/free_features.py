@@ -60,7 +60,7 @@ class FreeFeatures:
     @property
     def columns(self) -> int:
         """Number of features."""
-        return self._linear.shape[1] + sum(stage.shape[1] for _, _, stage in self._pairs)
+        return int(self._linear.shape[1] + sum(stage.shape[1] for _, _, stage in self._pairs))
 
     def of_features(self, one_hot: Floats) -> Floats:
         """From the space's own one-hot features ``[N, options]`` to ``[N, columns]``."""
@@ -100,7 +100,8 @@ def stages_of(space: SearchSpace, members: Sequence[int]) -> list[int]:
 
 
 def _indicator(stages: Sequence[int]) -> Floats:
-    return (np.arange(max(stages) + 1)[:, None] == np.array(stages)[None, :]).astype(np.float64)
+    flags: Floats = (np.arange(max(stages) + 1)[:, None] == np.array(stages)[None, :]).astype(np.float64)
+    return flags
 
 
 def _numeric(choice: Choice) -> bool:

@@ -138,13 +138,14 @@ class PointGains(Gains):
 
 def _staircase(points: Floats, corner: Floats) -> Floats:
     """The nondominated points inside the corner by rising first cost, the second falling strictly."""
-    inside = points[(points < corner).all(axis=1)]
+    inside: Floats = points[(points < corner).all(axis=1)]
     inside = inside[np.lexsort((inside[:, 1], inside[:, 0]))]
     if len(inside) == 0:
         return inside
     best = np.minimum.accumulate(inside[:, 1])
     kept = np.concatenate([[True], inside[1:, 1] < best[:-1]])
-    return inside[kept]
+    corners: Floats = inside[kept]
+    return corners
 
 
 def frame(points: Floats) -> tuple[Floats, Floats]:
