@@ -41,6 +41,10 @@ class Jobs:
         self._launcher = Launcher(folders, runtime_modules)
         self._wake = wake
 
+    def close(self) -> None:
+        """Ends what is kept between jobs."""
+        self._launcher.close()
+
     def run(
         self,
         job: Dict[str, Any],

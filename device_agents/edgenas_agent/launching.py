@@ -254,6 +254,11 @@ class Launcher:
                 self._plain.append(runtime)
         worker.start(folder, self._modules, keep)
 
+    def close(self) -> None:
+        """Ends what forks workers."""
+        while self._zygotes:
+            self._zygotes.popitem()[1].kill()
+
     def _zygote(self, runtime: str) -> Optional[Zygote]:
         found = self._zygotes.pop(runtime, None)
         if found is None or not found.lives:

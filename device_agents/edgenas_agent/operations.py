@@ -140,6 +140,11 @@ class Desk:
         """Whether the host has cancelled a request or gone."""
         return self._inbox.stopped(request.number)
 
+    def close(self) -> None:
+        """Ends what would outlive this agent."""
+        self.close_upload()
+        self._jobs.close()
+
     def close_upload(self) -> None:
         if self.upload is not None:
             self.upload.close()

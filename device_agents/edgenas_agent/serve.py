@@ -66,7 +66,7 @@ def serve(root: Path, runtime_modules: Sequence[str] = (), idle_s: float = IDLE_
         pass  # the host has gone in the middle of an answer
     finally:
         signal.alarm(0)
-        desk.close_upload()
+        desk.close()
         with contextlib.suppress(OSError):
             desk.hold.release()
         desk.preparation.close()

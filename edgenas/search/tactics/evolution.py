@@ -24,7 +24,7 @@ from edgenas.spaces import SearchSpace
 
 _FAILED = 1e6
 """Violation of a configuration that failed or lacks a value."""
-_MOST_IDLE = 30
+_MOST_IDLE = 4
 """Generations in a row without anything new, after which the rest is drawn by chance."""
 
 
@@ -75,6 +75,10 @@ class EvolutionTactic(Tactic):
     def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
         fresh = self._open(count)[:count]
         number = len(self._generation)
+        if len(fresh) == 0 and all(row.state in ("done", "failed") for row in self._told.values()):
+            # The algorithm has settled on what is known; a space that has more is still to be looked into.
+            rest = self.space.sample_many(count, rng, exclude=set(self._told))
+            return [Proposed(config, f"random, since {self.name} finds nothing new") for config in rest]
         return [Proposed(config, f"generation {number} of {self.name}") for config in self.space.decode_many(fresh)]
 
     def _open(self, count: int) -> Codes:
