@@ -83,9 +83,12 @@ class EvolutionTactic(Tactic):
 
     def _open(self, count: int) -> Codes:
         """What the current generation still needs measured, at least one row unless nothing new comes any more."""
+        self._generation = []
+        if self.space.size <= 2 * self.population:
+            # Algorithms need whole generations of different configurations; so small a space is measured anyway.
+            return np.zeros((0, len(self.space.choices)), dtype=np.int64)
         algorithm = self._algorithm()
         algorithm.setup(self._problem(), seed=self.seed % 2**31, termination=("n_gen", 10**6), verbose=False)
-        self._generation = []
         idle = 0
         while idle < _MOST_IDLE and algorithm.has_next():
             infills = algorithm.ask()
