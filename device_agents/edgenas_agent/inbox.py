@@ -19,6 +19,8 @@ MAX_WAITING = 64
 #: What comes while a job runs waits here, so it is part of the agent's memory.
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 READ_BYTES = 256 * 1024
+#: A host that gives signs of life and then none for so long is gone, whatever its connection pretends.
+HOST_GONE_S = 30.0
 #: A host that takes nothing more cannot hold a closing agent longer than this.
 CLOSE_S = 5
 
@@ -44,6 +46,7 @@ class Inbox:
     ) -> None:  # fmt: skip
         self._stream = stream
         self._heard = time.monotonic()
+        self._watched = False
         self._answer = answer
         self._waiting: Deque[Request] = deque()
         self._space = threading.Condition()
@@ -118,7 +121,7 @@ class Inbox:
                     self.ring()
                     self._answer(frame.header.get("id"), {}, None)
                 elif frame.header.get("op") == "alive":
-                    continue  # that it came is all it says
+                    self._watch()  # that it came is all it says
                 else:
                     self._add(Request(number, frame.header, frame.body))
         except FrameError as error:
@@ -127,6 +130,20 @@ class Inbox:
             pass  # the connection broke, which is its end as well
         finally:
             self.close()
+
+    def _watch(self) -> None:
+        """From the first sign of life on, their absence is noticed: a cut cable ends nothing by itself."""
+        if not self._watched:
+            self._watched = True
+            threading.Thread(target=self._end_when_silent, daemon=True).start()
+
+    def _end_when_silent(self) -> None:
+        while not self.closed:
+            left_s = HOST_GONE_S - self.silence_s()
+            if left_s <= 0:
+                self.close()
+                return
+            time.sleep(left_s)
 
     def _add(self, request: Request) -> None:
         with self._space:

@@ -7,7 +7,6 @@ import getpass
 import json
 import os
 import socket
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from edgenas.errors import EdgenasError, HostError
 from edgenas.lab import failures
 from edgenas.lab.answers import LeaseReply
-from edgenas.lab.session import Session
+from edgenas.lab.session import ALIVE_S, Session
 from edgenas.lab.text import clean
 
 #: A board that hears nothing for so long is free for others.
@@ -38,7 +37,7 @@ def owner() -> dict[str, Any]:
 class Lease:
     """A board held by this process, until the end of the ``with`` block or the session. Made by ``AgentClient.lease``.
 
-    A thread tells the board that this process lives; once it does not, the board is free after ``ttl_s``.
+    The session tells the board that this process lives; once it does not, the board is free after ``ttl_s``.
 
     Attributes:
         target: Name of the board.
@@ -50,9 +49,8 @@ class Lease:
         self.number = granted.number
         self._token = granted.token
         self._session = session
-        self._ended = threading.Event()
-        beating = threading.Thread(target=self._beat, args=(ttl_s / 3,), name=f"edgenas-lease-{target}", daemon=True)
-        beating.start()
+        self._ended = False
+        session.pulse(min(ALIVE_S, ttl_s / 3))
 
     def renew(self) -> None:
         """Make sure that the board is still held.
@@ -67,19 +65,17 @@ class Lease:
 
     def release(self) -> None:
         """Give the board back. Safe to call twice; raises nothing, for a board that is not told frees itself."""
-        if self._ended.is_set():
+        if self._ended:
             return
-        self.stop()
+        self._ended = True
         with contextlib.suppress(failures.Refused, EdgenasError):
             self._session.request("unlease", {"token": self._token})
+        self._session.pulse()
 
     def stop(self) -> None:
         """Tell the board no more that this process lives; for the end of the session."""
-        self._ended.set()
-
-    def _beat(self, every_s: float) -> None:
-        while not self._ended.wait(every_s) and self._session.tell("alive"):
-            pass
+        self._ended = True
+        self._session.pulse(None)
 
     def __enter__(self) -> Lease:
         return self

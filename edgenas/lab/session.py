@@ -31,6 +31,8 @@ GREETING_S = 60.0
 SHORT_S = 60.0
 #: For a sign of life, which is a few bytes.
 TELL_S = 5.0
+#: An agent that gets signs of life leaves its board a while after the last one (``inbox.HOST_GONE_S``).
+ALIVE_S = 5.0
 _READ_BYTES = 256 * 1024
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -59,11 +61,26 @@ class Session:
         self._frames: list[Frame] = []
         self._replies = Replies(name)
         self._broken: EdgenasError | None = None
+        self._pulse_s: float | None = ALIVE_S
+        self._pulse_changed = threading.Event()
         # Requests come from one thread; signs of life come from another, and must not end up inside a request.
         self._writing = threading.RLock()
         self.hello = self.parse(Hello, self._greeting(GREETING_S * patience).header)
         if self.hello.protocol != PROTOCOL_VERSION or self.hello.agent != agent_sha256:
             self._break(AgentFailed(f"{name}: another agent answered than the one that was started."))
+        threading.Thread(target=self._live, name=f"edgenas-alive-{name}", daemon=True).start()
+
+    def pulse(self, every_s: float | None = ALIVE_S) -> None:
+        """From now on tell the board so often that this process lives; ``None`` for never again."""
+        self._pulse_s = every_s
+        self._pulse_changed.set()
+
+    def _live(self) -> None:
+        while self._broken is None:
+            if self._pulse_s is not None and not self.tell("alive"):
+                return
+            self._pulse_changed.wait(self._pulse_s)
+            self._pulse_changed.clear()
 
     def request(
         self,
@@ -295,5 +312,6 @@ class Session:
             raise
 
     def _close_channel(self, leave_s: float = LEAVE_S) -> None:
+        self._pulse_changed.set()
         with self._writing:
             self._channel.close(leave_s)
