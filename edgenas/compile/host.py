@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -117,6 +118,8 @@ def _refused(error: Exception) -> CompileError:
 
 @cache
 def _onnxruntime() -> Any:
+    # Nobody asked this computer to tell of itself.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     return onnxruntime

@@ -9,7 +9,7 @@ from edgenas.lab.steps import BoardState, Step, StepResult
 
 #: So many restarts that nobody asked for are too many for one board.
 RESTARTS = 3
-#: A throttled board rests so long before it is looked at again.
+#: A throttled or drifting board rests so long before it is looked at again: what disturbs it for a moment is over then.
 REST_S = 15.0
 #: Health checks with another verdict say nothing about the board's own speed: others disturbed them.
 TELLING = ("ok", "drifted")
@@ -154,7 +154,11 @@ class BoardRecord:
         if result.blame:
             self._needs_health = True
             return self._judge_failure(result)
-        return self._judge_boot(result.boot_id) or self._judge_throttling(result, now_s) or self._judge_drift(result)
+        return (
+            self._judge_boot(result.boot_id)
+            or self._judge_throttling(result, now_s)
+            or self._judge_drift(result, now_s)
+        )
 
     def figures(self, now_s: float) -> BoardFigures:
         wall_s = max(0.0, now_s - self._started_s) if self._started_s is not None else 0.0
@@ -191,7 +195,7 @@ class BoardRecord:
         self.rests_until_s, self._needs_health = now_s + REST_S, True
         return ""
 
-    def _judge_drift(self, result: StepResult) -> str:
+    def _judge_drift(self, result: StepResult, now_s: float) -> str:
         if result.verdict not in TELLING:
             return ""
         if not self._reference_ms:
@@ -202,8 +206,8 @@ class BoardRecord:
             self._off = 0
             return ""
         self._off += 1
-        self._needs_health = True  # confirmed once more before it counts
         if self._off < 2:
+            self.rests_until_s, self._needs_health = now_s + REST_S, True  # confirmed once more before it counts
             return ""
         return (
             f"it drifts: the reference network takes {result.latency_ms:.3g} ms, {change:+.1%} from the "

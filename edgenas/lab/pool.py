@@ -197,10 +197,10 @@ class Pool:
             self._changed.wait(0.5)
             return True
 
-    def pause(self, seconds: float) -> None:
-        """Wait, unless the pool is closed."""
+    def pause(self, seconds: float) -> bool:
+        """Wait, unless the pool is closed or drained; whether it goes on."""
         with self._changed:
-            self._changed.wait_for(lambda: self.closed, seconds)
+            return not self._changed.wait_for(lambda: self.closed or self._draining, seconds)
 
     @contextmanager
     def times(self, board: str, quiet: bool) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ ON_THE_WAY = 2
 LOOK_S = 0.5
 #: The longest pause before a lost board is tried again.
 MOST_PAUSE_S = 5.0
+#: A board that may have restarted is waited for so long: a Raspberry Pi takes 20 to 60 s until it answers.
+COME_BACK_S = 90.0
 
 
 @dataclass
@@ -200,13 +203,20 @@ class BoardRunner:
         self._pool.failed(self._name, first.step, result, error)
 
     def _look_for_restart(self, error: EdgenasError) -> EdgenasError:
+        """Wait for a lost board, for the candidate may be why it restarted; a board that stays away, only once."""
         before = self._boot_id
-        try:
-            contact = self._open()
-        except (TrustError, Busy):
-            raise
-        except EdgenasError:
-            return error  # and the next step finds out whether it stays so
+        end_s = time.monotonic() + (COME_BACK_S if before and self._losses == 1 else 0.0)
+        while True:
+            try:
+                contact = self._open()
+                break
+            except (TrustError, Busy):
+                raise
+            except EdgenasError as away:
+                if not isinstance(away, LinkError) or time.monotonic() >= end_s:
+                    return error  # and the next step finds out whether it stays so
+            if not self._pool.pause(MOST_PAUSE_S):
+                return error
         if before and contact.boot_id != before:
             restarted = BoardRebooted(f"{self._name} restarted in the middle of a measurement ({error.message})")
             restarted.__cause__ = error

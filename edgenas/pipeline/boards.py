@@ -15,6 +15,7 @@ from edgenas.compile.artifact import Array
 from edgenas.deploy import OUTPUT_TOLERANCE
 from edgenas.errors import AgentFailed, LinkError, OutputMismatch, RuntimeMissing
 from edgenas.lab import AgentClient, Board, Contact, Incident, Measurement, Protocol, measurement_key, runtime_for
+from edgenas.lab.reference import Reference, reference_network
 from edgenas.pipeline.leasing import Patience, hold
 from edgenas.pipeline.workspace import Workspace
 
@@ -169,7 +170,9 @@ class Boards:
                 if not again and (found := self.recorded(name, artifact, protocol)) is not None:
                     return found, tuple(incidents)
                 client.send(artifact)
-                measurement, outputs = client.measure(artifact, list(inputs), protocol, on_progress=on_progress)
+                measurement, outputs = client.measure(
+                    artifact, list(inputs), protocol, on_progress=on_progress, reference=self._reference(artifact)
+                )
                 # A program that measures by itself gives no outputs; from all others the client insists on them.
                 if expected is not None and outputs:
                     compare_outputs(name, outputs, expected, protocol.precision)
@@ -184,6 +187,9 @@ class Boards:
             else:
                 self._workspace.store.record(measurement, again=again)
                 return measurement, tuple(incidents)
+
+    def _reference(self, artifact: Artifact) -> Reference | None:
+        return reference_network(artifact.format, self._workspace.home)
 
     def _drop(self, name: str) -> None:
         client = self._clients.pop(name, None)

@@ -35,7 +35,8 @@ class Driver:
     ran: list[tuple[str, Step]] = field(default_factory=list)
 
     def step(self, board: str, result: StepResult | None = None, health: StepResult = HEALTHY) -> Step | None:
-        """One step of one board; ``None`` where it has none."""
+        """One step of one board, after its rest; ``None`` where it has none."""
+        self.now_s = max(self.now_s, self.schedule.rests_until(board) or 0.0)
         step = self.schedule.next(board, self.now_s)
         if step is not None:
             self.now_s += 60.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from edgenas.compile.artifact import Artifact, TensorSpec, sha256_of
 from edgenas.lab import protocol
 from edgenas.lab.pool import Pool
@@ -64,11 +62,6 @@ def test_a_pool_measures_bars_and_sets_aside_as_a_schedule_does() -> None:
         assert figures[board.name].done == measured
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="The pool looks once, a second after it lost a board, whether that has restarted; a board takes longer.",
-)
 def test_a_pool_waits_for_a_board_that_restarts_and_bars_what_made_it() -> None:
     """A Raspberry Pi takes longer to start than one look after it: the candidate must not take a third board down."""
     poison = [Fault("panic", candidate="net1")]
