@@ -13,13 +13,15 @@ from edgenas.compile.skeleton import Skeleton, make_skeleton
 from edgenas.errors import BoardQuarantined, CompileError, EdgenasError, ObjectiveError, UnexpectedFault, UsageError
 from edgenas.lab import Measurement
 from edgenas.lab.drawn_inputs import draw_inputs
+from edgenas.pipeline.compiling import Compiling
 from edgenas.pipeline.pooled import Answer, PooledBoards, Work
 from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
+from edgenas.predict.scores import scores
 from edgenas.search import STARTED, Outcome
 from edgenas.spaces import Config
 
-# What is computed for each name; a name that ends in `@TARGET` is measured on that board.
+# What is computed for each name, besides zero-cost scores; a name that ends in `@TARGET` is measured on that board.
 HOST_VALUES = ("accuracy", "macs", "params", "size_bytes")
 BOARD_VALUES: dict[str, Callable[[Measurement], float]] = {
     "latency_ms": lambda measurement: measurement.latency_ms,
@@ -38,15 +40,25 @@ def targets_of(names: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in names:
         value, at, target = name.partition("@")
-        if (at and value in BOARD_VALUES and target) or (not at and name in HOST_VALUES):
+        if (at and value in BOARD_VALUES and target) or (not at and (name in HOST_VALUES or name in scores())):
             if at:
                 found[target] = None
             continue
         if not at and name in BOARD_VALUES:
             raise ObjectiveError(f"{name} has to say on which board.", hint=f"Write {name}@TARGET.")
-        known = ", ".join([*HOST_VALUES, *(f"{board_value}@TARGET" for board_value in BOARD_VALUES)])
+        on_host = dict.fromkeys([*HOST_VALUES, *scores()])
+        known = ", ".join([*on_host, *(f"{board_value}@TARGET" for board_value in BOARD_VALUES)])
         raise ObjectiveError(f"There is no value {name!r}.", hint=f"Known values: {known}.")
     return tuple(found)
+
+
+def needs_images(names: Sequence[str], compiling: Compiling) -> bool:
+    """Whether values cannot be had for a super-network that takes no images."""
+    return "accuracy" in names or bool(_scores_of(names)) or compiling.quantized
+
+
+def _scores_of(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name in scores() and name not in HOST_VALUES]
 
 
 class BoardEvaluator:
@@ -57,6 +69,7 @@ class BoardEvaluator:
         subject: The super-network and its data.
         boards: All boards of the study.
         names: Values to compute.
+        compiling: Format and precision of artifacts.
         study: For which artifacts are kept.
         again: Measure even what is recorded.
         on_phase: Told what is being done: board (or ``""`` for this computer) and phase.
@@ -68,6 +81,7 @@ class BoardEvaluator:
         subject: Subject,
         boards: PooledBoards,
         names: Sequence[str],
+        compiling: Compiling,
         *,
         study: str | None = None,
         again: bool = False,
@@ -78,6 +92,7 @@ class BoardEvaluator:
         self._boards = boards
         self._names = tuple(names)
         self._targets = targets_of(names)
+        self._compiling = compiling
         self._study = study
         self._again = again
         self._on_phase = on_phase
@@ -135,32 +150,47 @@ class BoardEvaluator:
 
     def _prepare(self, config: Config) -> tuple[dict[str, float], dict[str, Any], dict[str, Work]]:
         """What this computer knows of a configuration, and what its targets get."""
-        self._on_phase("", "accuracy" if "accuracy" in self._names else "extracting")
-        module = self._subject.calibrated(config)
-        values: dict[str, float] = {"macs": float(module.macs), "params": float(module.params)}
-        if "accuracy" in self._names:
+        judged, scored = "accuracy" in self._names, _scores_of(self._names)
+        compiled = bool(self._targets) or "size_bytes" in self._names or (judged and self._compiling.quantized)
+        self._on_phase("", "accuracy" if judged else "extracting")
+        # Calibration takes longer than a score: it is for what is judged or measured only.
+        module = self._subject.calibrated(config) if judged or compiled else self._subject.net.extract(config)
+        values: dict[str, float] = self._subject.scores(config, scored) if scored else {}
+        values |= {"macs": float(module.macs), "params": float(module.params)}
+        if judged and not self._compiling.quantized:
             values["accuracy"] = self._subject.accuracy(module, "valid")
         details: dict[str, Any] = {}
         work: dict[str, Work] = {}
-        if self._targets or "size_bytes" in self._names:
+        if compiled:
             self._on_phase("", "compiling")
-            formats = dict.fromkeys(self._boards.formats[target] for target in self._targets) or {"onnx": None}
-            made = {format: self._compiled(config, module, format) for format in formats}
-            first = next(iter(made.values()))[0]
-            values["size_bytes"] = float(first.size_bytes)
-            details["artifact"] = first.sha256
-            work = {target: made[self._boards.formats[target]][1] for target in self._targets}
+            formats = {target: self._boards.formats[target] for target in self._targets}
+            wanted = list(dict.fromkeys(formats.values())) or [self._compiling.host_format()]
+            artifacts = {format: self._compiled(config, module, format) for format in wanted}
+            values["size_bytes"] = float(artifacts[wanted[0]].size_bytes)
+            details["artifact"] = artifacts[wanted[0]].sha256
+            if judged and self._compiling.quantized:
+                self._on_phase("", "accuracy")
+                # Every format rounds in its own way: what is promised is what the worst of them keeps.
+                values["accuracy"] = min(self._subject.artifact_accuracy(a, config) for a in artifacts.values())
+            timed = {format: _work(artifacts[format]) for format in set(formats.values())}
+            work = {target: timed[format] for target, format in formats.items()}
         return values, details, work
 
-    def _compiled(self, config: Config, module: Any, format: str) -> tuple[Artifact, Work]:
-        artifact = self._subject.compile(config, module, self._workspace.artifacts, format)
+    def _compiled(self, config: Config, module: Any, format: str) -> Artifact:
+        precision = self._compiling.precision
+        artifact = self._subject.compile(config, module, self._workspace.artifacts, format, precision)
         self._workspace.store.add_artifact(artifact, self._subject.net.space.key(config), self._study)
-        timed: Artifact | Skeleton = artifact
-        with contextlib.suppress(CompileError, UsageError):  # then the whole artifact goes over
-            timed = make_skeleton(artifact)
-        filled = timed.artifact if isinstance(timed, Skeleton) else timed
-        inputs: Sequence[Array] = draw_inputs(filled.inputs) or [spec.random(INPUT_SEED) for spec in filled.inputs]
-        return artifact, Work(timed, inputs, host_outputs(filled, list(inputs)))
+        return artifact
+
+
+def _work(artifact: Artifact) -> Work:
+    """What boards get to time."""
+    timed: Artifact | Skeleton = artifact
+    with contextlib.suppress(CompileError, UsageError):  # then the whole artifact goes over
+        timed = make_skeleton(artifact)
+    filled = timed.artifact if isinstance(timed, Skeleton) else timed
+    inputs: Sequence[Array] = draw_inputs(filled.inputs) or [spec.random(INPUT_SEED) for spec in filled.inputs]
+    return Work(timed, inputs, host_outputs(filled, list(inputs)))
 
 
 class _Batch:

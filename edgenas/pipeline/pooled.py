@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,6 +83,7 @@ class PooledBoards:
         targets: Of the study.
         protocol: How to time.
         rules: How to deal with boards and verdicts.
+        formats: Of artifacts for each board, by its name.
         on_phase: Told what a board does.
         on_incident: Told of each fault that is tried again.
         on_set_aside: Told of each board that gets no more work, and why.
@@ -98,6 +99,7 @@ class PooledBoards:
         targets: Sequence[str],
         protocol: Protocol,
         rules: Rules,
+        formats: Mapping[str, str],
         *,
         on_phase: Callable[[str, str], None] = lambda board, phase: None,
         on_incident: Callable[[Incident], None] = lambda incident: None,
@@ -109,7 +111,7 @@ class PooledBoards:
         self._rules = rules
         self._on_phase, self._on_incident, self._on_set_aside = on_phase, on_incident, on_set_aside
         self.places = {target: rules.places(target) for target in targets}
-        self.formats = rules.formats(workspace, targets)
+        self.formats = dict(formats)
         self._known = {name: workspace.target(name) for names in self.places.values() for name in names}
         self._check_places()
         kinds = {name: target for target, names in self.places.items() for name in names}
@@ -195,7 +197,7 @@ class PooledBoards:
 
         def check(board: str, outputs: Sequence[Array]) -> None:
             if outputs:
-                compare_outputs(board, outputs, work.expected, self._protocol.precision)
+                compare_outputs(board, outputs, work.expected, self._protocol.precision or work.timed.precision)
 
         candidate = f"{self._round}.{question.position}"
         self._pool.add(

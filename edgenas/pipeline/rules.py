@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgenas.errors import UsageError
-from edgenas.lab.probe import format_for
-from edgenas.pipeline.workspace import Workspace
 
 #: All that a measurement can be said to be worth.
 ANY_VERDICT = ("ok", "noisy", "drifted", "preempted", "throttled")
@@ -76,19 +74,6 @@ class Rules:
     def without(self, boards: Collection[str]) -> Rules:
         """The same where some boards take no part."""
         return replace(self, missing=frozenset(boards))
-
-    def formats(self, workspace: Workspace, targets: Sequence[str]) -> dict[str, str]:
-        """The format of artifacts for each board of a study, by its name.
-
-        Raises:
-            TargetError: A board is unknown.
-        """
-        found = {}
-        for target in targets:
-            for name in (target, *self.places(target)):
-                workspace.target(name)
-                found[name] = format_for(workspace.target(target), workspace.home)
-        return found
 
     def accepted(self, family: str) -> tuple[str, ...]:
         """Verdicts that count on boards of a family."""

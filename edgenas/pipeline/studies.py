@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgenas.errors import Busy, CheckpointError, DeviceError, EdgenasError, LinkError, StudyError
 from edgenas.lab import BoardFigures, Incident, Protocol, protocol
 from edgenas.pipeline.boards import Boards
-from edgenas.pipeline.evaluator import BoardEvaluator, targets_of
+from edgenas.pipeline.compiling import MIXED, Compiling
+from edgenas.pipeline.evaluator import BoardEvaluator, needs_images, targets_of
 from edgenas.pipeline.leasing import Patience
 from edgenas.pipeline.pooled import PooledBoards
 from edgenas.pipeline.rules import Rules
@@ -40,6 +41,7 @@ class StudyPlan:
         batch_size: Configurations proposed together; ``None`` for the tactic's own.
         protocol: How to time.
         rules: How to deal with boards and verdicts.
+        compiling: Format and precision of artifacts.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StudyPlan:
     batch_size: int | None = None
     protocol: Protocol = field(default_factory=lambda: protocol("standard"))
     rules: Rules = field(default_factory=Rules)
+    compiling: Compiling = field(default_factory=Compiling)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def start_study(
         LinkError, TrustError, DeviceError: A board cannot take part.
         StudyError: The name is taken by a study with other settings.
     """
-    subject = Subject.load(plan.checkpoint, plan.data)
+    subject = Subject.load(plan.checkpoint, plan.data, mixed=plan.compiling.precision == MIXED)
     settings = StudySettings.make(
         subject.net.space,
         plan.objectives,
@@ -108,7 +111,11 @@ def start_study(
         },
     )
     targets = targets_of(settings.needed)
-    with _boards(workspace, plan.name, targets, plan.protocol, plan.rules, watch, patience) as boards:
+    if needs_images(settings.needed, plan.compiling):
+        _ = subject.images
+    compiling = plan.compiling.settled(workspace, targets)
+    settings = replace(settings, extra={**settings.extra, **compiling.to_dict()})
+    with _boards(workspace, plan.name, targets, plan.protocol, plan.rules, compiling, watch, patience) as boards:
         study = Study.open_or_create(workspace.store, plan.name, settings)
         return _run(workspace, study, subject, boards, watch or Watch(), None)
 
@@ -139,7 +146,7 @@ def resume_study(
     study, subject = open_study(workspace, name)
     rules = Rules.from_dict(study.settings.extra)
     targets = targets_of(study.settings.needed)
-    with _boards(workspace, name, targets, protocol_of(study), rules, watch, patience) as boards:
+    with _boards(workspace, name, targets, protocol_of(study), rules, compiling_of(study), watch, patience) as boards:
         return _run(workspace, study, subject, boards, watch or Watch(), budget)
 
 
@@ -156,7 +163,8 @@ def open_study(workspace: Workspace, name: str) -> tuple[Study, Subject]:
         raise StudyError(
             f"Study {name} was made by a program, not by `edgenas search run`.", hint="Go on with it in that program."
         )
-    subject = Subject.load(Path(extra["checkpoint"]), str(extra["data"]))
+    mixed = compiling_of(study).precision == MIXED
+    subject = Subject.load(Path(extra["checkpoint"]), str(extra["data"]), mixed=mixed)
     if subject.sha256 != extra["checkpoint_sha256"]:
         raise CheckpointError(
             f"{extra['checkpoint']} has changed since study {name} began.",
@@ -172,16 +180,17 @@ def _boards(
     targets: Sequence[str],
     protocol: Protocol,
     rules: Rules,
+    compiling: Compiling,
     watch: Watch | None,
     patience: Patience | None,
 ) -> Iterator[PooledBoards]:
     """The boards of a study, all of them held."""
     watch = watch or Watch()
-    formats = rules.formats(workspace, targets)
+    formats = compiling.formats(workspace, rules, targets)
     with Boards(workspace, purpose=f"study {study}", patience=patience) as boards:
         missing = _make_ready(boards, formats, targets, rules, watch)
         with PooledBoards(
-            workspace, boards, targets, protocol, rules.without(missing),
+            workspace, boards, targets, protocol, rules.without(missing), formats,
             on_phase=watch.phase, on_incident=watch.incident, on_set_aside=watch.set_aside,
         ) as pooled:  # fmt: skip
             yield pooled
@@ -215,11 +224,16 @@ def protocol_of(study: Study) -> Protocol:
     return Protocol.from_dict(study.settings.extra["protocol"])
 
 
+def compiling_of(study: Study) -> Compiling:
+    """How a study makes its artifacts."""
+    return Compiling.from_dict(study.settings.extra)
+
+
 def _run(
     workspace: Workspace, study: Study, subject: Subject, boards: PooledBoards, watch: Watch, budget: int | None
 ) -> SearchResult:
     evaluator = BoardEvaluator(
-        workspace, subject, boards, study.settings.needed, study=study.name, on_phase=watch.phase
+        workspace, subject, boards, study.settings.needed, compiling_of(study), study=study.name, on_phase=watch.phase
     )  # fmt: skip
     watch.begin(study)
     try:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgenas.store.claims import StudyClaim
+    from edgenas.store.models import StoredModel
     from edgenas.store.queue import Place
+    from edgenas.store.recordings import RecordedBoard
     from edgenas.store.records import (
         LeaseRequest,
         MeasurementSummary,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         StoredTarget,
     )
     from edgenas.store.repository import Store, open_store
+    from edgenas.store.timings import Timing
 
 # Importing the repository takes SQLAlchemy with it, so nothing is imported before it is asked for.
 _HOME = {
@@ -25,12 +28,15 @@ _HOME = {
     "MeasurementSummary": "records",
     "Place": "queue",
     "Proposal": "records",
+    "RecordedBoard": "recordings",
     "Store": "repository",
     "StoredEvaluation": "records",
+    "StoredModel": "models",
     "StoredRelease": "records",
     "StoredStudy": "records",
     "StoredTarget": "records",
     "StudyClaim": "claims",
+    "Timing": "timings",
     "open_store": "repository",
 }
 
@@ -39,12 +45,15 @@ __all__ = [
     "MeasurementSummary",
     "Place",
     "Proposal",
+    "RecordedBoard",
     "Store",
     "StoredEvaluation",
+    "StoredModel",
     "StoredRelease",
     "StoredStudy",
     "StoredTarget",
     "StudyClaim",
+    "Timing",
     "open_store",
 ]
 

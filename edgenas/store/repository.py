@@ -13,7 +13,9 @@ from edgenas.store.artifacts import ArtifactRepository
 from edgenas.store.engine import engine_dispose, open_database
 from edgenas.store.evaluations import EvaluationRepository
 from edgenas.store.measurements import MeasurementRepository
+from edgenas.store.models import ModelRepository
 from edgenas.store.queue import QueueRepository
+from edgenas.store.recordings import RecordingRepository
 from edgenas.store.releases import ReleaseRepository
 from edgenas.store.schema import (
     ArtifactRow,
@@ -26,6 +28,7 @@ from edgenas.store.schema import (
 )
 from edgenas.store.studies import StudyRepository
 from edgenas.store.targets import TargetRepository
+from edgenas.store.timings import TimingRepository
 
 
 class Store(
@@ -36,6 +39,9 @@ class Store(
     EvaluationRepository,
     ReleaseRepository,
     QueueRepository,
+    RecordingRepository,
+    ModelRepository,
+    TimingRepository,
 ):
     """What a lab knows. Made by :func:`open_store`; usable from several threads and, as a file, several processes.
 

@@ -28,7 +28,7 @@ from edgenas.store.records import EVALUATION_STATES, RELEASE_STATES, STUDY_STATE
 
 # Every revision that this edgenas knows, oldest first; the last is what it works with. A test holds it against the
 # migrations themselves. Known here, so that opening a store needs no Alembic.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 # A name of our own: on a shared PostgreSQL, `alembic_version` may be another program's.
 VERSION_TABLE = "edgenas_version"
 
@@ -217,3 +217,49 @@ class LeaseRequestRow(Base):
     requested_at: Mapped[str] = mapped_column(String(32))
     owner: Mapped[Any] = mapped_column(Json)
     heartbeat_s: Mapped[float] = mapped_column(Float(53))
+
+
+class RecordedBoardRow(Base):
+    """Latencies of a board that somebody else measured: a source for predictors, never a target."""
+
+    __tablename__ = "recorded_boards"
+    __table_args__ = (UniqueConstraint("space_hash", "name"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    space_hash: Mapped[str] = mapped_column(String(64))
+    space: Mapped[Any] = mapped_column(Json)
+    row_count: Mapped[int] = mapped_column(Integer)
+    codes: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    latencies: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    content_sha256: Mapped[str] = mapped_column(String(64))
+    source: Mapped[Any] = mapped_column(Json)
+    imported_at: Mapped[str] = mapped_column(String(32))
+
+
+class PredictorRow(Base):
+    """The newest predictor of a board over a space."""
+
+    __tablename__ = "predictors"
+    __table_args__ = (UniqueConstraint("target", "space_hash"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    target: Mapped[str] = mapped_column(String(120))
+    space_hash: Mapped[str] = mapped_column(String(64))
+    facts: Mapped[Any] = mapped_column(Json)
+    document: Mapped[Any] = mapped_column(Json, deferred=True)
+    fitted_at: Mapped[str] = mapped_column(String(32))
+
+
+class LatencyTableRow(Base):
+    """A latency table, or what there is of it while it is built."""
+
+    __tablename__ = "latency_tables"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    target: Mapped[str] = mapped_column(String(120), index=True)
+    space_hash: Mapped[str] = mapped_column(String(64))
+    facts: Mapped[Any] = mapped_column(Json)
+    document: Mapped[Any] = mapped_column(Json, deferred=True)
+    updated_at: Mapped[str] = mapped_column(String(32))

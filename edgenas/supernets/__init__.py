@@ -3,6 +3,7 @@
 from edgenas.supernets import bert, vit  # noqa: F401  (they register themselves)
 from edgenas.supernets.base import LabelledImages, SuperNetwork
 from edgenas.supernets.elasticize import ElasticizedNetwork, elasticize
+from edgenas.supernets.mixed_precision import MixedPrecision
 from edgenas.supernets.mobilenet_options import MobileNetV3Options
 from edgenas.supernets.mobilenet_v3 import MobileNetV3, MobileNetV3SubNetwork
 from edgenas.supernets.proxyless import ProxylessNAS
@@ -15,6 +16,7 @@ __all__ = [
     "ElasticizedNetwork",
     "HATTransformer",
     "LabelledImages",
+    "MixedPrecision",
     "MobileNetV3",
     "MobileNetV3Options",
     "MobileNetV3SubNetwork",

@@ -104,6 +104,14 @@ class MobileNetV3(ElasticNetwork):
         side = int(self._space.canonical(config)["r"])
         return TensorSpec("input", "float32", (1, self._sizes.in_channels, side, side))
 
+    def precision_stages(self, config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+        """Layers of the stem, of each elastic stage, and of the head; see :class:`MixedPrecision`."""
+        head = ["final_expand_layer", "global_avg_pool", "feature_mix_layer", "flatten", "classifier"]
+        stages: list[list[str]] = [["first_conv"], *([] for _ in self._sizes.strides), head]
+        for number, block in enumerate(self.shape(config).blocks):
+            stages[(block.source + self._sizes.max_depth - 1) // self._sizes.max_depth].append(f"blocks.{number}")
+        return tuple(tuple(stage) for stage in stages)
+
     def forward(self, x: Tensor, config: Mapping[str, Any] | None = None) -> Tensor:
         """Logits of a configuration (the largest where none is given), computed in place."""
         shape = self.shape(self._space.extremes()[1] if config is None else config)

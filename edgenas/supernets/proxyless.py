@@ -117,6 +117,14 @@ class ProxylessNAS(ElasticNetwork):
         """
         return self._shape(self.space.canonical(config))
 
+    def precision_stages(self, config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+        """Layers of the stem, of each elastic stage, and of the head; see :class:`MixedPrecision`."""
+        head = ["feature_mix_layer", "global_avg_pool", "flatten", "classifier"]
+        stages: list[list[str]] = [["first_conv"], *([] for _ in STRIDES), head]
+        for number, block in enumerate(self.shape(config)):
+            stages[(block.source + DEPTHS[-1] - 1) // DEPTHS[-1]].append(f"blocks.{number}")
+        return tuple(tuple(stage) for stage in stages)
+
     def forward(self, x: Tensor, config: Mapping[str, Any] | None = None) -> Tensor:
         """Logits of a configuration (the largest where none is given), computed in place."""
         x = self.first_conv(x)

@@ -119,6 +119,14 @@ class ResNet50(ElasticNetwork):
         """
         return ResNetShape.of(self.space.canonical(config), self.num_classes)
 
+    def precision_stages(self, config: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+        """Layers of the stem, of each elastic stage, and of the head; see :class:`MixedPrecision`."""
+        of_block = [stage for stage, least in enumerate(BLOCKS) for _ in range(least + MAX_EXTRA)]
+        stages: list[list[str]] = [["input_stem", "max_pooling"], *([] for _ in BLOCKS)]
+        for number, block in enumerate(self.shape(config).blocks):
+            stages[of_block[block.source] + 1].append(f"blocks.{number}")
+        return (*(tuple(stage) for stage in stages), ("global_avg_pool", "flatten", "classifier"))
+
     def forward(self, x: Tensor, config: Mapping[str, Any] | None = None) -> Tensor:
         """Logits of a configuration (the largest where none is given), computed in place."""
         shape = self.shape(self.space.extremes()[1] if config is None else config)

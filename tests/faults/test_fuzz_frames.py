@@ -48,10 +48,12 @@ def test_guided_by_coverage(reader: str, tmp_path: Path) -> None:
     if find_spec("atheris") is None:
         pytest.skip("atheris is not installed: pip install 'edgenas[fuzz]'")
     runs = FRAMES // (1 if reader == "frames" else 10)
-    command = [sys.executable, "-m", "tests.faults.guided", reader, str(tmp_path), f"-runs={runs}", "-max_len=4096"]
+    # A process is said to have been as large as the one that started it: a small one starts this.
+    small = ["sh", "-c", '"$@"; exit $?', "sh"]
+    fuzzer = [sys.executable, "-m", "tests.faults.guided", reader, str(tmp_path), f"-runs={runs}", "-max_len=4096"]
     # A single input may take ten seconds, and the whole half a gigabyte: anything more is a finding.
     done = subprocess.run(
-        [*command, "-timeout=10", "-rss_limit_mb=512", "-verbosity=0", f"-artifact_prefix={tmp_path}/"],
+        [*small, *fuzzer, "-timeout=10", "-rss_limit_mb=512", "-verbosity=0", f"-artifact_prefix={tmp_path}/"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

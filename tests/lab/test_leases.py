@@ -238,7 +238,10 @@ def test_hosts_that_start_at_once_never_overlap(
                 held.append((said["held"], said.get("done", said.get("failed", fault_ns)), host.pid))
             if fault == "" or (fault == "host" and host is not victim):
                 assert "done" in said, "who was not hurt has measured"
-            assert host.code == (-signal.SIGKILL if fault == "host" and host is victim and "done" not in said else 0)
+            # The kill may come too late to stop it.
+            killed = fault == "host" and host is victim
+            assert host.code == 0 or (killed and host.code == -signal.SIGKILL)
+            assert not killed or host.code != 0 or "done" in said
     assert overlaps(sorted(held)) == []
     ran = windows(board.log)
     assert overlaps(ran) == []
