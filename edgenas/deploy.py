@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 # A board's arithmetic differs from the host's (other vector units, other order of sums), a wrong result differs by far
 # more: outputs must agree within this share of the largest.
 OUTPUT_TOLERANCE = 1e-3
+# The same for top-1, in points; in whole numbers every kernel rounds in its own way, so that classes near each other
+# may change places.
+ACCURACY, INT8_ACCURACY = 0.5, 2.0
+INT8_AGREEMENT = 0.97
 # A latency is taken again where a passing disturbance may have spoilt it.
 LATENCY_ATTEMPTS = 3
 
@@ -155,22 +159,32 @@ def verify(
     host_accuracy = 100.0 * float(np.mean(plan.expected.argmax(1) == plan.labels))
     accuracy = 100.0 * float(np.mean(outputs.argmax(1) == plan.labels))
     counted = 100.0 * (correct if correct is not None else -1) / count
+    quantized = plan.artifact.precision == "int8"
     on_step("timing")
     best = _time(client, store, plan)
     findings = [
-        Finding(
+        _agreement(plan, outputs)
+        if quantized
+        else Finding(
             "outputs",
             difference <= OUTPUT_TOLERANCE,
             f"outputs differ from the host's by at most {difference:.2g} of the largest ({OUTPUT_TOLERANCE:g} allowed)",
         ),
         Finding(
             "accuracy",
-            abs(accuracy - host_accuracy) <= 0.5 and abs(accuracy - counted) < 1e-9,
+            abs(accuracy - host_accuracy) <= (INT8_ACCURACY if quantized else ACCURACY)
+            and abs(accuracy - counted) < 1e-9,
             f"{accuracy:.2f} % of {count} held-back images right on the board, {host_accuracy:.2f} % on the host",
         ),
         _latency_finding(plan, best),
     ]
     return Verification(tuple(findings), accuracy, host_accuracy, difference, best.latency_ms, best.key)
+
+
+def _agreement(plan: ReleasePlan, outputs: Array) -> Finding:
+    share = float(np.mean(plan.expected.argmax(1) == outputs.argmax(1)))
+    text = f"the same class as on the host for {share:.1%} of the images ({INT8_AGREEMENT:.0%} needed)"
+    return Finding("outputs", share >= INT8_AGREEMENT, text)
 
 
 def rollback(client: AgentClient, store: Store, name: str | None = None) -> StoredRelease:
@@ -252,7 +266,7 @@ def _latency_finding(plan: ReleasePlan, now: Measurement) -> Finding:
 
 
 def _model_file(artifact: Artifact) -> str:
-    return f"model.{artifact.format}"
+    return f"model{artifact.path.suffix}"
 
 
 def _next_version(client: AgentClient, store: Store, plan: ReleasePlan) -> str:

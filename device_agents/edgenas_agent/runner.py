@@ -4,7 +4,7 @@
     python3 run.py --input x.npy --output y.npy       answers for one input or a stack of them
     python3 run.py --accuracy heldback.npz            top-1 on arrays ``x`` and ``y`` (labels), from its own outputs
 
-Needs NumPy and onnxruntime (or LiteRT for a ``.tflite`` model). The model's hash is checked first.
+Needs NumPy and onnxruntime (LiteRT for a ``.tflite`` model, torch for a ``.pt`` one). The hash is checked first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 HERE = Path(__file__).resolve().parent
 Model = Tuple[List[int], str, Callable[[Any], Any]]
@@ -63,7 +63,7 @@ def checked_model(manifest: Any) -> Path:
     """The model's file, if it still is what was deployed."""
     for name, sha256 in sorted(manifest["files"].items()):
         path: Path = HERE / name
-        if path.suffix in (".onnx", ".tflite"):
+        if path.suffix in LOADERS:
             if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
                 sys.exit(f"{path} is not what was deployed: its hash differs from the manifest's. Deploy it again.")
             return path
@@ -72,7 +72,7 @@ def checked_model(manifest: Any) -> Path:
 
 def load(path: Path, threads: int) -> Model:
     """Shape and type of the first input, and a function from one batch to the first output."""
-    return load_onnx(path, threads) if path.suffix == ".onnx" else load_tflite(path, threads)
+    return LOADERS[path.suffix](path, threads)
 
 
 def load_onnx(path: Path, threads: int) -> Model:
@@ -104,6 +104,29 @@ def load_tflite(path: Path, threads: int) -> Model:
         return interpreter.get_tensor(last["index"])
 
     return [int(n) for n in first["shape"]], first["dtype"].__name__, run
+
+
+def load_torch(path: Path, threads: int) -> Model:
+    import torch
+
+    torch.set_num_threads(threads)
+    signature = {"edgenas.json": ""}  # as edgenas writes it into the file
+    # Reads torch's own format of code and tensors; nothing in the file is run as Python.
+    read: Any = torch.jit.load
+    module = read(str(path), _extra_files=signature).eval()
+    first = json.loads(signature["edgenas.json"])["inputs"][0]
+
+    def run(batch: Any) -> Any:
+        with torch.inference_mode():
+            result = module(torch.from_numpy(batch))
+        return (result[0] if isinstance(result, (list, tuple)) else result).numpy()
+
+    return [int(n) for n in first["shape"]], str(first["dtype"]), run
+
+
+LOADERS: Dict[str, Callable[[Path, int], Model]] = {
+    ".onnx": load_onnx, ".tflite": load_tflite, ".pt": load_torch,
+}  # fmt: skip
 
 
 def run_all(run: Callable[[Any], Any], samples: Any, shape: List[int], dtype: str) -> Any:

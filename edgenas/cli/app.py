@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "measure": ("edgenas.cli.measure", "Measure one artifact on a board."),
     "profile": ("edgenas.cli.profile", "Measure any model, and say where its time goes."),
     "search": ("edgenas.cli.search", "Run, resume and show studies."),
+    "data": ("edgenas.cli.data", "Import latencies that others measured."),
     "deploy": ("edgenas.cli.deploy", "Put the pick of a study onto a board, verified."),
     "releases": ("edgenas.cli.releases", "List the releases on a board."),
     "rollback": ("edgenas.cli.rollback", "Go back to the release before."),

@@ -15,7 +15,7 @@ from edgenas.cli.session import workspace
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("config")
 @click.option("--format", "form", default="onnx", show_default=True, help="onnx, tflite or torch.")
-@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16 (weights) or int8.")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16 (weights), int8 or mixed.")
 @click.option("--data", default="", help="For calibration.  [default: what it was trained on]")
 @click.option("-o", "--output", "path", type=click.Path(dir_okay=False, path_type=Path), help="Copy it here.")
 @output.json_option
@@ -24,9 +24,10 @@ def command(
 ) -> None:
     from edgenas.cli.configuration import read_config
     from edgenas.errors import HostError
+    from edgenas.pipeline.compiling import MIXED
     from edgenas.pipeline.subject import Subject
 
-    subject = Subject.load(checkpoint, data)
+    subject = Subject.load(checkpoint, data, mixed=precision == MIXED)
     chosen = read_config(config, subject.net.space)
     module = subject.calibrated(chosen)
     artifact = subject.compile(chosen, module, workspace().artifacts, form, precision)

@@ -49,7 +49,7 @@ class StudyProgress:
         """To hand to the study."""
         return Watch(
             begin=self._on_begin, event=self._on_event, phase=self._on_phase, incident=self._on_incident,
-            set_aside=self._on_set_aside, figures=self._on_figures,
+            set_aside=self._on_set_aside, figures=self._on_figures, note=output.note,
         )  # fmt: skip
 
     def __enter__(self) -> StudyProgress:

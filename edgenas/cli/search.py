@@ -10,6 +10,8 @@ import click
 
 from edgenas.cli import output
 from edgenas.cli.search_compare import compare
+from edgenas.cli.search_family import family
+from edgenas.cli.search_rehearse import rehearse
 from edgenas.cli.session import workspace
 from edgenas.cli.waiting import patience, wait_options
 
@@ -23,6 +25,8 @@ def command() -> None:
 
 
 command.add_command(compare)
+command.add_command(family)
+command.add_command(rehearse)
 
 
 @command.command("run")
@@ -31,13 +35,22 @@ command.add_command(compare)
 @click.option("--objective", "-o", "objectives", multiple=True, required=True, help='Such as "accuracy max".')
 @click.option("--constraint", "-c", "constraints", multiple=True, help='Such as "latency_ms@pi4<=30".')
 @click.option("--data", default="", help="Data set.  [default: what the super-network was trained on]")
-@click.option("--tactic", default="linas", show_default=True, help="See `edgenas search tactics`.")
+@click.option("--tactic", default="edgenas", show_default=True, help="See `edgenas search tactics`.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Option of the tactic.")
+@click.option(
+    "--warm-start",
+    "warm_starts",
+    multiple=True,
+    metavar="STUDY|FILE",
+    help="Learn from an earlier study, of other boards too, or from a CSV file of another tool; again for more.",
+)
 @click.option("--budget", default=100, show_default=True, type=click.IntRange(min=1), help="Candidates to evaluate.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--batch", type=click.IntRange(min=1), help="Candidates proposed together.  [default: the tactic's]")
 @click.option("--protocol", "protocol_name", default="standard", show_default=True, help="quick, standard or rigorous.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Of the runtime on a board.")
+@click.option("--format", "form", default="", help="onnx, tflite, torch or auto.  [default: of each target's runtime]")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16 (weights), int8 or mixed (by stage).")
 @click.option(
     "--prepare",
     default="",
@@ -76,24 +89,26 @@ command.add_command(compare)
 def run(
     name: str, checkpoint: Path, objectives: tuple[str, ...], constraints: tuple[str, ...], data: str, tactic: str,
     options: tuple[str, ...], budget: int, seed: int, batch: int | None, protocol_name: str, threads: int,
-    prepare: str, accept: str, stand_ins: tuple[str, ...], health_every: int, drift: float,
-    wait: bool, priority: int, as_json: bool,
+    form: str, precision: str, prepare: str, accept: str, stand_ins: tuple[str, ...], health_every: int, drift: float,
+    wait: bool, priority: int, as_json: bool, warm_starts: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Search for the best sub-networks, measuring candidates on boards, under the name NAME."""
     from edgenas.cli.progress import StudyProgress
     from edgenas.lab import protocol
+    from edgenas.pipeline.compiling import Compiling
     from edgenas.pipeline.rules import Rules
     from edgenas.pipeline.studies import StudyPlan, start_study
 
     settings, accepted = _words(prepare), _words(accept)
     plan = StudyPlan(
-        name, checkpoint, objectives, constraints, data, tactic, _options(options), budget, seed, batch,
+        name, checkpoint, objectives, constraints, data, tactic, parsed_options(options), budget, seed, batch,
         protocol(protocol_name, threads=threads, prepare=settings),
-        Rules(accepted, _stand_ins(stand_ins), health_every, drift / 100),
+        Rules(accepted, _stand_ins(stand_ins), health_every, drift / 100), Compiling(form, precision),
+        warm_start=warm_starts,
     )  # fmt: skip
     with StudyProgress(name) as progress:
         result = start_study(workspace(), plan, progress.watch, patience(wait, priority))
-    return _conclude(result, as_json)
+    return conclude(result, as_json)
 
 
 @command.command("resume")
@@ -110,7 +125,7 @@ def resume(study: str, budget: int | None, wait: bool, priority: int, as_json: b
         result = resume_study(
             workspace(), study, budget=budget, watch=progress.watch, patience=patience(wait, priority)
         )
-    return _conclude(result, as_json)
+    return conclude(result, as_json)
 
 
 @command.command("list")
@@ -138,15 +153,23 @@ def list_studies(as_json: bool) -> None:
 @click.argument("study")
 @click.option("--all", "show_all", is_flag=True, help="All candidates, not only the front.")
 @click.option("--failures", is_flag=True, help="The candidates that failed, and why.")
+@click.option("--board", default="", help="The front of this board alone.  [default: over all objectives]")
+@click.option("--why", is_flag=True, help="All candidates in order, with the reason for each.")
 @output.json_option
-def show(study: str, show_all: bool, failures: bool, as_json: bool) -> None:
+def show(study: str, show_all: bool, failures: bool, board: str, why: bool, as_json: bool) -> None:
     """Show the front of a study."""
     from edgenas.search import Study
 
     result = Study.open(workspace().store, study).result()
-    chosen = result.failures if failures else result.evaluations if show_all else result.front
+    front = result.board_front(board) if board else result.front
+    chosen = result.failures if failures else result.evaluations if show_all or why else front
     if as_json:
         output.emit_json([_as_dict(evaluation) for evaluation in chosen])
+        return
+    if why:
+        output.table(
+            [(e.index, e.batch, e.state, e.reason) for e in chosen], ["#", "batch #", "state", "proposed because"]
+        )
         return
     if failures:
         rows = [(e.index, e.error.kind, e.error.blame, e.error.message) for e in chosen if e.error]
@@ -189,7 +212,7 @@ def _stand_ins(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _options(given: tuple[str, ...]) -> dict[str, Any]:
+def parsed_options(given: tuple[str, ...]) -> dict[str, Any]:
     """``NAME=VALUE`` pairs; numbers as numbers."""
     parsed: dict[str, Any] = {}
     for item in given:
@@ -205,7 +228,7 @@ def _options(given: tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
-def _conclude(result: SearchResult, as_json: bool) -> int:
+def conclude(result: SearchResult, as_json: bool) -> int:
     """Say what came out; the exit code of the command."""
     if as_json:
         output.emit_json([_as_dict(evaluation) for evaluation in result.front])

@@ -11,13 +11,17 @@ linear          -                                                               
 batchnorm       epsilon                                                           gamma, beta, mean, variance (C)
 scale_shift     -                                                                 scale, shift (C, broadcastable)
 clip            low, high (float or None)                                         -
-relu hardswish hardsigmoid sigmoid silu gelu tanh identity                        -
+relu hardswish hardsigmoid sigmoid silu gelu tanh identity sqrt rsqrt             -
 mean            axes, keepdims                                                    -
 avgpool         kernel, stride (2); padding (4); count_padding                    -
 maxpool         kernel, stride, dilation (2); padding (4)                         -
 add sub mul div -                                                                 -
 matmul          inner (the summed axis' length); batched over all but two axes    -
 layernorm       epsilon (over the last axis)                                      gamma, beta (C)
+rmsnorm         epsilon (over the last axis)                                      gamma (C)
+groupnorm       groups, epsilon                                                   gamma, beta (C)
+prelu           -                                                                 slope (C, broadcastable)
+resize          mode (nearest, bilinear), align_corners; size is the node's shape -
 concat softmax  axis                                                              -
 cumsum          axis                                                              -
 permute         axes                                                              -

@@ -19,9 +19,9 @@ LAST = "NHWC"
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 # Where an axis of NCHW is found in NHWC.
 _PLACE = (0, 3, 1, 2)
-_IMAGE_OPS = ("conv", "avgpool", "maxpool", "scale_shift", "resize")
+_IMAGE_OPS = ("conv", "avgpool", "maxpool", "scale_shift", "prelu", "groupnorm", "resize")
 _ELEMENTWISE = (
-    "relu", "clip", "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh", "identity", "cast",
+    "relu", "clip", "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh", "sqrt", "rsqrt", "identity", "cast",
     "add", "sub", "mul", "div", "equal", "not_equal", "greater", "less",
 )  # fmt: skip
 
@@ -107,7 +107,7 @@ class _Rewriter:
         inputs = tuple(self._read(name, last, len(node.shape)) for name in node.inputs)
         shape = _moved(node.shape) if given else node.shape
         weights = dict(node.weights)
-        if last and node.op == "scale_shift":
+        if last and node.op in ("scale_shift", "prelu"):
             weights = {name: array.reshape(-1) for name, array in weights.items()}
         self._nodes.append(replace(node, inputs=inputs, shape=shape, weights=weights))
         self._there[node.name, given] = node.name

@@ -28,7 +28,7 @@ EXPONENTS = {Role.BIAS: -4, Role.GAIN: 0, Role.TABLE: -1}
 MOST_ZEROS = 0.5
 # Mantissa bits, and unsigned integers of the same size, to look at floats by their bits.
 _BITS = {"float32": (23, "<u4"), "float16": (10, "<u2"), "bfloat16": (7, "<u2"), "float64": (52, "<u8")}
-_INTEGERS = {"int8": "<i1", "uint8": "<u1", "int32": "<i4"}
+_INTEGERS = {"int8": "<i1", "uint8": "<u1"}
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,9 @@ def _replaceable(data: bytes, tensor: DenseTensor) -> bool:
     Many zeros can, in sparse kernels; denormal numbers can, since many processors take far longer for them.
     Half-precision ones are common and cost nothing: runtimes widen them, or have processors that take them as they are.
     """
+    if tensor.dtype == "int32":
+        # Biases of quantized layers. Small ones would leave nothing but zeros to compare after a few layers.
+        return False
     if tensor.dtype in _INTEGERS:
         values = _view(data, tensor, _INTEGERS[tensor.dtype])
         zero = 128 if tensor.dtype == "uint8" else 0

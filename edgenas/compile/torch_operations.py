@@ -37,6 +37,8 @@ _PLAIN: dict[str, Callable[..., Tensor]] = {
     "silu": functional.silu,
     "gelu": functional.gelu,
     "tanh": torch.tanh,
+    "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
     "identity": torch.clone,
     "add": torch.add,
     "sub": torch.sub,
@@ -77,6 +79,31 @@ def _layernorm(node: Node, inputs: Sequence[Tensor], weights: Mapping[str, Tenso
     return functional.layer_norm(
         inputs[0], [node.shape[-1]], weights.get("gamma"), weights.get("beta"), node.attrs["epsilon"]
     )
+
+
+@computes("groupnorm")
+def _groupnorm(node: Node, inputs: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    return functional.group_norm(
+        inputs[0], node.attrs["groups"], weights["gamma"], weights["beta"], node.attrs["epsilon"]
+    )
+
+
+@computes("rmsnorm")
+def _rmsnorm(node: Node, inputs: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    # Spelled out: the torch of a board may be older than its own function for this.
+    (x,) = inputs
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + node.attrs["epsilon"]) * weights["gamma"]
+
+
+@computes("prelu")
+def _prelu(node: Node, inputs: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    return functional.prelu(inputs[0], weights["slope"].reshape(-1))
+
+
+@computes("resize")
+def _resize(node: Node, inputs: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    corners = node.attrs["align_corners"] if node.attrs["mode"] == "bilinear" else None
+    return functional.interpolate(inputs[0], list(node.shape[2:]), mode=node.attrs["mode"], align_corners=corners)
 
 
 @computes("cumsum")

@@ -8,7 +8,8 @@ from edgenas.lab.measurement import Measurement, protocol
 from edgenas.lab.steps import StepResult
 
 if TYPE_CHECKING:
-    from edgenas.lab.client.jobs import Begun, Jobs
+    from edgenas.lab.client.jobs import Begun
+    from edgenas.lab.pool_events import Measuring
     from edgenas.lab.reference import Reference
 
 #: About half a second where nothing disturbs it. No rest before it: a board that is hot is to be seen as it is.
@@ -17,7 +18,7 @@ PROTOCOL = protocol(
 )  # fmt: skip
 
 
-def begin_check(client: Jobs, reference: Reference, runtime: str = "") -> Begun:
+def begin_check(client: Measuring, reference: Reference, runtime: str = "") -> Begun:
     """Ask a board for a health check.
 
     Raises:

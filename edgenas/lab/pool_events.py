@@ -5,15 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from typing import Protocol as Interface
 
 from edgenas.compile.artifact import Array, Artifact
 from edgenas.compile.skeleton import Skeleton
 from edgenas.errors import EdgenasError
-from edgenas.lab.agent import AgentClient
+from edgenas.lab.client.asking import Meanwhile
+from edgenas.lab.client.jobs import Begun as Requested
+from edgenas.lab.client.jobs import Measured
 from edgenas.lab.measurement import Measurement, Protocol
+from edgenas.lab.reference import Reference
+from edgenas.lab.session import OnProgress
 
 #: Looks at the outputs that a board gave; raises an error of the candidate where they are wrong.
 Check = Callable[[str, Sequence[Array]], None]
+
+
+class Measuring(Interface):
+    """What a pool asks of a board: of an :class:`~edgenas.lab.agent.AgentClient`, or of what takes its place."""
+
+    def begin_measure(
+        self,
+        artifact: Artifact | Skeleton,
+        inputs: Sequence[Array],
+        protocol: Protocol,
+        runtime: str = "",
+        deadline_s: float | None = None,
+        on_progress: OnProgress | None = None,
+        reference: Reference | None = None,
+    ) -> Requested:
+        """Ask for a measurement without waiting for it."""
+
+    def end_measure(self, begun: Requested, meanwhile: Meanwhile | None = None) -> Measured:
+        """Wait for what was asked for first."""
+
+    def hint(self, skeleton: Skeleton) -> None:
+        """Say what will be asked for soon."""
+
+    def close(self) -> None:
+        """End the session."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +51,11 @@ class Contact:
     """An open session with a board.
 
     Attributes:
-        client: Its agent.
+        client: That measures there.
         boot_id: Of the board at this time.
     """
 
-    client: AgentClient
+    client: Measuring
     boot_id: str
 
 

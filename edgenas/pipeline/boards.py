@@ -15,6 +15,9 @@ from edgenas.compile.artifact import Array
 from edgenas.deploy import OUTPUT_TOLERANCE
 from edgenas.errors import AgentFailed, LinkError, OutputMismatch, RuntimeMissing
 from edgenas.lab import AgentClient, Board, Contact, Incident, Measurement, Protocol, measurement_key, runtime_for
+from edgenas.lab.native import NativeSession, connect_native, is_native
+from edgenas.lab.native.holding import new_token
+from edgenas.lab.pool_events import Measuring
 from edgenas.lab.reference import Reference, reference_network
 from edgenas.pipeline.leasing import Patience, hold
 from edgenas.pipeline.workspace import Workspace
@@ -52,6 +55,8 @@ class Boards:
         self._patience = patience or Patience()
         self._held: set[str] = set()
         self._clients: dict[str, AgentClient] = {}
+        self._natives: dict[str, NativeSession] = {}
+        self._token = new_token()
 
     def __enter__(self) -> Boards:
         return self
@@ -65,6 +70,8 @@ class Boards:
         """End all sessions."""
         for name in list(self._clients):
             self._drop(name)
+        while self._natives:
+            self._natives.popitem()[1].close()
 
     def client(self, name: str) -> AgentClient:
         """The session with a board, which is held as long as it lasts.
@@ -96,10 +103,30 @@ class Boards:
         Raises:
             BoardBusy, LinkError, TrustError, DeviceError: As for :meth:`client`.
         """
-        client = self.client(name)
-        self._clients.pop(name, None)
+        client: Measuring
+        if self._is_native(name):
+            client = self._native(name)
+            self._natives.pop(name)
+        else:
+            client = self.client(name)
+            self._clients.pop(name, None)
         probe = self._workspace.store.get_probe(name) or {}
         return Contact(client, str(probe.get("board", {}).get("boot_id", "")))
+
+    def _is_native(self, name: str) -> bool:
+        return is_native(self._workspace.target(name), self._workspace.home)
+
+    def _native(self, name: str) -> NativeSession:
+        """The session with a board without an agent; what it is gets remembered in the store."""
+        if name not in self._natives:
+            client = connect_native(self._workspace.target(name), home=self._workspace.home, token=self._token)
+            try:
+                self._workspace.store.set_probe(name, client.probe().to_dict())
+                self._natives[name] = NativeSession(client, self._purpose)
+            except BaseException:
+                client.close()
+                raise
+        return self._natives[name]
 
     def recorded(self, name: str, artifact: Artifact, protocol: Protocol) -> Measurement | None:
         """What the store knows of this artifact on this board under this protocol; the board is not touched."""
@@ -121,7 +148,10 @@ class Boards:
             RuntimeMissing: It has none.
             LinkError, TrustError, DeviceError: It does not answer as it should.
         """
-        self.client(name)
+        if self._is_native(name):
+            self._native(name)
+        else:
+            self.client(name)
         probe = self._workspace.store.get_probe(name) or {}
         if runtime_for(self._workspace.target(name), format, probe) is None:
             reasons = "; ".join(f"{runtime}: {why}" for runtime, why in probe.get("missing_runtimes", {}).items())
@@ -175,7 +205,7 @@ class Boards:
                 )
                 # A program that measures by itself gives no outputs; from all others the client insists on them.
                 if expected is not None and outputs:
-                    compare_outputs(name, outputs, expected, protocol.precision)
+                    compare_outputs(name, outputs, expected, arithmetic(protocol, artifact))
             except (LinkError, AgentFailed) as error:
                 self._drop(name)
                 incidents.append(Incident.of(name, error))
@@ -197,6 +227,11 @@ class Boards:
             client.close()
 
 
+def arithmetic(protocol: Protocol, artifact: Artifact) -> str:
+    """The precision that a runtime computes in, where it is not float32; weights of fp16 are widened before."""
+    return protocol.precision or ("int8" if artifact.precision == "int8" else "")
+
+
 def compare_outputs(name: str, outputs: Sequence[Array], expected: Sequence[Array], precision: str = "") -> None:
     """Make sure that a board computes what this computer computes.
 
@@ -204,7 +239,8 @@ def compare_outputs(name: str, outputs: Sequence[Array], expected: Sequence[Arra
         name: Of the board.
         outputs: Its.
         expected: This computer's for the same inputs.
-        precision: That the runtime was asked for, where it is another one than the artifact's.
+        precision: That the board's runtime computes in, where it is not float32. In whole numbers every kernel has
+            its own way of rounding; what such an artifact is worth is said by its accuracy.
 
     Raises:
         OutputMismatch: They differ by more than the tolerance.

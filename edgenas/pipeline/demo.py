@@ -62,8 +62,7 @@ def steps(
     yield Step(
         "Search: measure candidates on the board, let predictors steer.",
         (*home, "search", "run", name, "--supernet", checkpoint, "--objective", "accuracy max", "--objective",
-         f"{latency} min", "--tactic", "linas", "--budget", str(budget), "--batch", str(max(4, budget // 6)),
-         "--seed", str(seed), "--protocol", "quick"),
+         f"{latency} min", "--budget", str(budget), "--seed", str(seed), "--protocol", "quick"),
     )  # fmt: skip
     yield Step(
         "Deploy the most accurate one that is faster than half of the front; verify it on the board.",

@@ -19,6 +19,7 @@ from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
 from edgenas.predict.scores import scores
 from edgenas.search import STARTED, Outcome
+from edgenas.search.streams import Feed
 from edgenas.spaces import Config
 
 # What is computed for each name, besides zero-cost scores; a name that ends in `@TARGET` is measured on that board.
@@ -29,6 +30,7 @@ BOARD_VALUES: dict[str, Callable[[Measurement], float]] = {
 }
 # Every board gets the same numbers for the same shape, so that outputs can be compared between boards.
 INPUT_SEED = 0
+_NO_MORE: Any = object()
 
 
 def targets_of(names: Sequence[str]) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ class BoardEvaluator:
         self._again = again
         self._on_phase = on_phase
 
-    def stream(self, configs: Sequence[Config], stopping: Callable[[], bool]) -> Generator[tuple[int, Any], None, None]:
+    def stream(self, configs: Feed, stopping: Callable[[], bool]) -> Generator[tuple[int, Any], None, None]:
         """Outcomes in the order in which they become known; a candidate's failure is an outcome too.
 
         Raises:
@@ -107,19 +109,23 @@ class BoardEvaluator:
         batch = _Batch(self._targets)
         self._boards.next_round()
         try:
-            for position, config in enumerate(configs):
-                if stopping():
-                    break
-                yield position, STARTED
-                yield from batch.known(self._begin(batch, position, config))
-                for answer in self._boards.answers(wait=False):
-                    yield from batch.known(batch.take(answer))
-                while self._boards.full and not stopping():
-                    for answer in self._boards.answers(wait=True):
-                        yield from batch.known(batch.take(answer))
-            while batch.open and not stopping():
-                for answer in self._boards.answers(wait=True):
-                    yield from batch.known(batch.take(answer))
+            position, more, waiting = 0, True, False
+            while (more or batch.open) and not stopping():
+                config: Config | None = None
+                if more and not waiting and not self._boards.full:
+                    # To think of the next candidates is work on this computer too.
+                    with self._boards.host_work():
+                        taken = next(configs, _NO_MORE)
+                    more, waiting = taken is not _NO_MORE, taken is None
+                    config = taken if more else None
+                if config is not None:
+                    yield position, STARTED
+                    yield from batch.known(self._begin(batch, position, config))
+                    position += 1
+                for answer in self._boards.answers(wait=config is None):
+                    for outcome in batch.known(batch.take(answer)):
+                        waiting = False
+                        yield outcome
         except _Stop as stop:
             for answer in self._boards.drain():
                 with contextlib.suppress(_Stop):
@@ -154,7 +160,7 @@ class BoardEvaluator:
         compiled = bool(self._targets) or "size_bytes" in self._names or (judged and self._compiling.quantized)
         self._on_phase("", "accuracy" if judged else "extracting")
         # Calibration takes longer than a score: it is for what is judged or measured only.
-        module = self._subject.calibrated(config) if judged or compiled else self._subject.net.extract(config)
+        module: Any = self._subject.calibrated(config) if judged or compiled else self._subject.net.extract(config)
         values: dict[str, float] = self._subject.scores(config, scored) if scored else {}
         values |= {"macs": float(module.macs), "params": float(module.params)}
         if judged and not self._compiling.quantized:
@@ -218,6 +224,8 @@ class _Batch:
         keys[answer.target] = measurement.key
         for name, read in BOARD_VALUES.items():
             values[f"{name}@{answer.target}"] = read(measurement)
+        interval = [measurement.latency_low_ms, measurement.latency_high_ms]
+        details.setdefault("intervals", {})[f"latency_ms@{answer.target}"] = interval
         details.setdefault("verdicts", {})[answer.target] = measurement.verdict
         if measurement.target != answer.target:
             details.setdefault("measured_on", {})[answer.target] = measurement.target

@@ -14,7 +14,7 @@ from edgenas.compile.skeleton import Skeleton
 from edgenas.errors import BoardQuarantined, Busy, EdgenasError, TargetError, TrustError, Unmeasurable
 from edgenas.lab import Begun, Finished, Hitch, Incident, Measurement, Pool, Protocol, SetAside, Task
 from edgenas.lab.reference import reference_network
-from edgenas.pipeline.boards import Boards, compare_outputs
+from edgenas.pipeline.boards import Boards, arithmetic, compare_outputs
 from edgenas.pipeline.rules import TRIES, Rules
 from edgenas.pipeline.workspace import Workspace
 
@@ -197,7 +197,7 @@ class PooledBoards:
 
         def check(board: str, outputs: Sequence[Array]) -> None:
             if outputs:
-                compare_outputs(board, outputs, work.expected, self._protocol.precision or work.timed.precision)
+                compare_outputs(board, outputs, work.expected, arithmetic(self._protocol, work.timed))
 
         candidate = f"{self._round}.{question.position}"
         self._pool.add(

@@ -99,7 +99,7 @@ def configuration_model(
     workspace.store.add_artifact(artifact, subject.net.space.key(config))
     inputs = [spec.random(INPUT_SEED) for spec in artifact.inputs]
     try:
-        graph = fold(trace(module, [subject.net.input_spec(config)])) if artifact.route == "direct" else None
+        graph = fold(trace(module, subject.inputs(config))) if artifact.route == "direct" else None
     except UnknownLayer:
         graph = None
     return Model(name, artifact, graph, tuple(host_outputs(artifact, inputs)), "")

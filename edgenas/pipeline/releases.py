@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgenas import deploy
-from edgenas.compile import Artifact, host_outputs
+from edgenas.compile import Artifact
 from edgenas.compile.artifact import Array
+from edgenas.compile.host import host_runner
 from edgenas.deploy import ReleasePlan, Verification
 from edgenas.errors import ReleaseError
 from edgenas.lab import Measurement, family
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.leasing import Patience, hold
-from edgenas.pipeline.studies import open_study, protocol_of
+from edgenas.pipeline.rules import Rules
+from edgenas.pipeline.studies import compiling_of, open_study, protocol_of
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import Evaluation, Pick
 
@@ -70,9 +72,12 @@ def deploy_pick(
     chosen = pick.choose(study.result().evaluations)
     on_step(f"picked candidate {chosen.index} of {study_name}")
     module = subject.calibrated(chosen.config)
-    artifact = subject.compile(chosen.config, module, workspace.artifacts)
+    compiling = compiling_of(study)
+    format = compiling.formats(workspace, Rules(), [target_name])[target_name]
+    artifact = subject.compile(chosen.config, module, workspace.artifacts, format, compiling.precision)
     workspace.store.add_artifact(artifact, chosen.key, study_name)
     images, labels = subject.held_back(chosen.config)
+    images = artifact.inputs[0].arrange(images)
     if latency_tolerance is None:
         latency_tolerance = family(target.family).latency_tolerance
     plan = ReleasePlan(
@@ -116,7 +121,8 @@ def roll_back(
 
 def _row_by_row(artifact: Artifact, images: Array) -> Array:
     """The host's outputs for each image: artifacts take one at a time."""
-    return np.concatenate([host_outputs(artifact, [images[i : i + 1]])[0] for i in range(len(images))])
+    run = host_runner(artifact)
+    return np.concatenate([run([images[i : i + 1]])[0] for i in range(len(images))])
 
 
 def _measured(workspace: Workspace, chosen: Evaluation, target: str) -> Measurement | None:

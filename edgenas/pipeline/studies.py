@@ -13,12 +13,15 @@ from edgenas.lab import BoardFigures, Incident, Protocol, protocol
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.compiling import MIXED, Compiling
 from edgenas.pipeline.evaluator import BoardEvaluator, needs_images, targets_of
+from edgenas.pipeline.known import known_values
 from edgenas.pipeline.leasing import Patience
 from edgenas.pipeline.pooled import PooledBoards
 from edgenas.pipeline.rules import Rules
 from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import SearchResult, Study, StudyEvent, StudySettings
+from edgenas.search.objectives import check_objectives
+from edgenas.search.prior import prior_from
 
 # When so many candidates in a row fail, it is not the candidates.
 FAILURES_IN_A_ROW = 20
@@ -42,6 +45,7 @@ class StudyPlan:
         protocol: How to time.
         rules: How to deal with boards and verdicts.
         compiling: Format and precision of artifacts.
+        warm_start: Names of earlier studies, or files of other tools.
     """
 
     name: str
@@ -49,7 +53,7 @@ class StudyPlan:
     objectives: tuple[str, ...]
     constraints: tuple[str, ...] = ()
     data: str = ""
-    tactic: str = "linas"
+    tactic: str = "edgenas"
     tactic_options: Mapping[str, Any] = field(default_factory=dict)
     budget: int = 100
     seed: int = 0
@@ -57,6 +61,7 @@ class StudyPlan:
     protocol: Protocol = field(default_factory=lambda: protocol("standard"))
     rules: Rules = field(default_factory=Rules)
     compiling: Compiling = field(default_factory=Compiling)
+    warm_start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Watch:
     incident: Callable[[Incident], None] = lambda incident: None
     set_aside: Callable[[str, str], None] = lambda board, reason: None
     figures: Callable[[Mapping[str, BoardFigures]], None] = lambda figures: None
+    note: Callable[[str], None] = lambda text: None
 
 
 def start_study(
@@ -92,15 +98,21 @@ def start_study(
         StudyError: The name is taken by a study with other settings.
     """
     subject = Subject.load(plan.checkpoint, plan.data, mixed=plan.compiling.precision == MIXED)
+    goals, rules = check_objectives(plan.objectives, plan.constraints)
+    priors = [prior_from(given, workspace.store, subject.net.space, goals) for given in plan.warm_start]
+    for text in (note for prior in priors for note in prior.notes):
+        (watch or Watch()).note(text)
     settings = StudySettings.make(
         subject.net.space,
-        plan.objectives,
-        plan.constraints,
+        goals,
+        rules,
         tactic=plan.tactic,
         tactic_options=plan.tactic_options,
         seed=plan.seed,
         budget=plan.budget,
         batch_size=plan.batch_size,
+        ahead=_ahead(plan),
+        warm_start=priors,
         extra={
             "supernet": subject.name,
             "checkpoint": str(plan.checkpoint.absolute()),
@@ -173,6 +185,11 @@ def open_study(workspace: Workspace, name: str) -> tuple[Study, Subject]:
     return study, subject
 
 
+def _ahead(plan: StudyPlan) -> int:
+    """Candidates that may be under way while the next are proposed: on each board one, and one ready for it."""
+    return 2 * (1 + max((len(names) for names in plan.rules.stand_ins.values()), default=0))
+
+
 @contextmanager
 def _boards(
     workspace: Workspace,
@@ -237,6 +254,9 @@ def _run(
     )  # fmt: skip
     watch.begin(study)
     try:
-        return study.run(evaluator, budget=budget, give_up_after=FAILURES_IN_A_ROW, on_event=watch.event)
+        return study.run(
+            evaluator, budget=budget, give_up_after=FAILURES_IN_A_ROW, on_event=watch.event,
+            known=known_values(subject.net),
+        )  # fmt: skip
     finally:
         watch.figures(boards.pool.figures())

@@ -215,6 +215,16 @@ def check_objectives(
     return goals, rules
 
 
+def boards_of(named: Iterable[Objective | Constraint]) -> tuple[str, ...]:
+    """The boards that objectives or constraints speak of, in order."""
+    return tuple(dict.fromkeys(each.name.partition("@")[2] for each in named if "@" in each.name))
+
+
+def of_board(objectives: Iterable[Objective], board: str) -> tuple[Objective, ...]:
+    """The objectives that concern a board: its own, and those of no board."""
+    return tuple(o for o in objectives if o.name.partition("@")[2] in ("", board))
+
+
 _Parsable = TypeVar("_Parsable", Objective, Constraint)
 
 

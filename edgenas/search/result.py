@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from edgenas.errors import ObjectiveError
 from edgenas.search.evaluation import Evaluation
-from edgenas.search.objectives import Constraint, Objective, Pick, describe_nearest, nearest_of, total_violation
+from edgenas.search.objectives import (
+    Constraint,
+    Objective,
+    Pick,
+    boards_of,
+    describe_nearest,
+    nearest_of,
+    of_board,
+    total_violation,
+)
 from edgenas.search.pareto import costs, hypervolume, nondominated
 
 
@@ -50,9 +60,25 @@ class SearchResult:
 
         Evaluations with equal values in every objective are all in it.
         """
-        kept = nondominated(costs(self.objectives, [e.values for e in self.feasible]))
+        return self._front(self.objectives)
+
+    def board_front(self, board: str) -> tuple[Evaluation, ...]:
+        """The front of one board alone: by its own objectives and those of no board.
+
+        Raises:
+            ObjectiveError: No objective speaks of that board.
+        """
+        if board not in boards_of(self.objectives):
+            raise ObjectiveError(
+                f"No objective of the study speaks of {board}.",
+                hint=f"Its boards: {', '.join(boards_of(self.objectives)) or 'none'}.",
+            )
+        return self._front(of_board(self.objectives, board))
+
+    def _front(self, objectives: tuple[Objective, ...]) -> tuple[Evaluation, ...]:
+        kept = nondominated(costs(objectives, [e.values for e in self.feasible]))
         members = [e for e, keep in zip(self.feasible, kept, strict=True) if keep]
-        return tuple(sorted(members, key=lambda e: (*(o.sign * e.values[o.name] for o in self.objectives), e.index)))
+        return tuple(sorted(members, key=lambda e: (*(o.sign * e.values[o.name] for o in objectives), e.index)))
 
     @property
     def nearest(self) -> Evaluation | None:

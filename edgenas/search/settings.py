@@ -9,12 +9,15 @@ from typing import Any
 
 from edgenas.errors import SpaceError, StudyError, TacticError
 from edgenas.search.objectives import Constraint, Objective, check_objectives
+from edgenas.search.prior import Prior
 from edgenas.search.tactics import Tactic, make_tactic
 from edgenas.spaces import SearchSpace
 
 _FIELDS = {
     "space", "space_hash", "objectives", "constraints", "tactic", "tactic_options", "seed", "budget", "batch_size",
 }  # fmt: skip
+# Left out of the JSON form where they say nothing, as older studies do.
+_OPTIONAL = {"ahead", "warm_start"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class StudySettings:
         seed: Of all chance.
         budget: Evaluations to spend, failed ones included.
         batch_size: Configurations proposed together; ``None`` for the tactic's own.
+        ahead: So many candidates may still be under way when the next are proposed, where the tactic can deal with
+            that.
+        warm_start: What is known from elsewhere.
         extra: What the caller wants kept with the study (super-network, targets, protocol); plain JSON.
         asked_options: The tactic's options as they were given, before defaults were filled in; not kept in the store.
     """
@@ -37,11 +43,13 @@ class StudySettings:
     space: SearchSpace
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...] = ()
-    tactic: str = "linas"
+    tactic: str = "edgenas"
     tactic_options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     budget: int = 100
     batch_size: int | None = None
+    ahead: int = 0
+    warm_start: tuple[Prior, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     asked_options: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -52,11 +60,13 @@ class StudySettings:
         objectives: Iterable[Objective | str],
         constraints: Iterable[Constraint | str] = (),
         *,
-        tactic: str = "linas",
+        tactic: str = "edgenas",
         tactic_options: Mapping[str, Any] | None = None,
         seed: int = 0,
         budget: int = 100,
         batch_size: int | None = None,
+        ahead: int = 0,
+        warm_start: Iterable[Prior] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> StudySettings:
         """Checked settings; objectives and constraints may be given as text.
@@ -70,11 +80,18 @@ class StudySettings:
         if not isinstance(space, SearchSpace):
             raise SpaceError(f"A search needs a SearchSpace, not {type(space).__name__}.", hint="See edgenas.spaces.")
         for name in extra or {}:
-            if name in _FIELDS:
+            if name in _FIELDS | _OPTIONAL:
                 raise StudyError(f"The study's extra field {name!r} is a setting of its own.", hint="Rename it.")
+        if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 0:
+            raise TacticError(
+                f"Search: ahead is {ahead!r}, not a whole number from 0 up.", hint="Set ahead to a number."
+            )
         goals, rules = check_objectives(objectives, constraints)
         asked = dict(tactic_options or {})
-        draft = cls(space, goals, rules, tactic, asked, seed, budget, batch_size, dict(extra or {}), asked)
+        draft = cls(
+            space, goals, rules, tactic, asked, seed, budget, batch_size,
+            ahead, tuple(warm_start), dict(extra or {}), asked,
+        )  # fmt: skip
         made = draft.make_tactic()
         return replace(
             draft, tactic_options=made.options, seed=made.seed, budget=made.budget, batch_size=made.batch_size
@@ -82,7 +99,7 @@ class StudySettings:
 
     def make_tactic(self) -> Tactic:
         """A fresh tactic that was told nothing yet."""
-        return make_tactic(
+        tactic = make_tactic(
             self.tactic,
             self.space,
             self.objectives,
@@ -92,6 +109,8 @@ class StudySettings:
             batch_size=self.batch_size,
             options=self.tactic_options,
         )
+        tactic.warm_start(self.warm_start)
+        return tactic
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -110,6 +129,8 @@ class StudySettings:
             "seed": self.seed,
             "budget": self.budget,
             "batch_size": self.batch_size,
+            **({"ahead": self.ahead} if self.ahead else {}),
+            **({"warm_start": [prior.to_dict() for prior in self.warm_start]} if self.warm_start else {}),
             **self.extra,
         }
 
@@ -135,7 +156,9 @@ class StudySettings:
             seed=data["seed"],
             budget=data["budget"],
             batch_size=data["batch_size"],
-            extra={name: value for name, value in data.items() if name not in _FIELDS},
+            ahead=data.get("ahead", 0),
+            warm_start=[Prior.from_dict(each) for each in data.get("warm_start", ())],
+            extra={name: value for name, value in data.items() if name not in _FIELDS | _OPTIONAL},
         )
 
     def with_budget(self, budget: int) -> StudySettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from edgenas.errors import EdgenasError, StudyError
@@ -12,6 +12,7 @@ from edgenas.search.result import SearchResult
 from edgenas.search.settings import StudySettings
 from edgenas.search.streams import STARTED, Evaluate, Stream
 from edgenas.search.study_run import STOPPING, StudyEvent, StudyRun, from_store
+from edgenas.search.tactics import Known
 
 if TYPE_CHECKING:
     from edgenas.store import Store
@@ -86,6 +87,7 @@ class Study:
         chunk: int | None = None,
         give_up_after: int | None = None,
         on_event: Callable[[StudyEvent], None] | None = None,
+        known: Mapping[str, Known] | None = None,
     ) -> SearchResult:
         """Start the study or go on with it, until the budget is spent or the space is exhausted.
 
@@ -96,12 +98,13 @@ class Study:
         Args:
             evaluate: Takes a list of configurations; gives a list of the same length with, for each, ``{name: value}``,
                 an :class:`Outcome`, or an exception. An exception that it raises counts for the whole chunk. A
-                :class:`Stream` gets whole batches.
+                :class:`Stream` gets them one by one.
             budget: Evaluations in all, failed and earlier ones included; the study's own by default.
             chunk: Configurations for each call of ``evaluate``, 1 where each is measured on a board; the batch by
                 default.
             give_up_after: Stop after so many failed evaluations in a row; ``None`` never stops for failures.
             on_event: Told of progress.
+            known: Values that need no measuring, see :meth:`Tactic.provide`; the same in every run of a study.
 
         Raises:
             Busy: Another process runs this study.
@@ -113,7 +116,7 @@ class Study:
         if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
             raise StudyError(f"The chunk size is {chunk!r}, not a whole number from 1 up.", hint="Use 1 for boards.")
         with self.store.claim_study(self.name):
-            run = StudyRun(self.store, self.name, settings, evaluate, chunk, give_up_after, on_event)
+            run = StudyRun(self.store, self.name, settings, evaluate, chunk, give_up_after, on_event, known or {})
             self.store.set_study_state(self.name, "running")
             stored = self.store.get_study(self.name)
             # A budget below what was evaluated already cannot be kept: those rows stay.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from edgenas.errors import (
     Busy,
@@ -21,8 +21,9 @@ from edgenas.errors import (
 from edgenas.interrupt import GracefulInterrupt
 from edgenas.search.evaluation import Evaluation, Failure, Outcome, read_outcomes
 from edgenas.search.settings import StudySettings
-from edgenas.search.streams import STARTED, Evaluate, Stream
-from edgenas.search.tactics import Proposed
+from edgenas.search.streams import STARTED, Chunks, Evaluate, Feed, Stream
+from edgenas.search.tactics import Known, Proposed, Tactic
+from edgenas.spaces import Value
 from edgenas.store.records import Proposal, StoredEvaluation
 
 if TYPE_CHECKING:
@@ -65,33 +66,76 @@ class StudyRun:
         chunk: int | None,
         give_up_after: int | None,
         on_event: Callable[[StudyEvent], None] | None,
+        known: Mapping[str, Known],
     ) -> None:
         self.give_up_after = give_up_after
-        self.store, self.name, self.settings = store, name, settings
-        self.evaluate, self.chunk, self.on_event = evaluate, chunk, on_event
+        self.store, self.name, self.settings, self.known = store, name, settings, known
+        self.on_event = on_event
+        self.stream = (
+            evaluate if isinstance(evaluate, Stream) else Chunks(evaluate, chunk, settings.needed, STOPPING)
+        )  # fmt: skip
         self.rows = [from_store(row) for row in store.evaluations(name)]
         self.interrupt = GracefulInterrupt(lambda: self._tell("stopping"))
         self.failures_in_a_row: list[Failure] = []
+        self._taken: list[int] = []
+        self._exhausted = False
 
     def go(self) -> bool:
         """Whether the study is complete; ``False`` after Ctrl-C."""
         tactic = self.settings.make_tactic()
+        tactic.provide(self.known)
         with self.interrupt:
-            if not self._evaluate([row for row in self.rows if row.state not in ("done", "failed")]):
-                return False
-            tactic.tell(self.rows)
-            while len(self.rows) < self.settings.budget:
-                if self.interrupt.requested:
-                    return False
-                self._check_failures()
-                proposed = tactic.ask(min(tactic.next_batch, self.settings.budget - len(self.rows)))
-                if not proposed:
-                    break
-                batch = self._propose(proposed)
-                if not self._evaluate(batch):
-                    return False
-                tactic.tell(self.rows[batch[0].index :])
-        return True
+            outcomes = self.stream.stream(self._feed(tactic), lambda: self.interrupt.requested)
+            with contextlib.closing(outcomes):
+                for position, answer in outcomes:
+                    self._take(self._taken[position], answer)
+        left = sum(not _settled(row) for row in self.rows)
+        if left and not self.interrupt.requested:
+            raise StudyError(f"The evaluation of study {self.name} gave no outcome for {left} candidates.")
+        return self._exhausted and not left
+
+    def _feed(self, tactic: Tactic) -> Feed:
+        """Configurations to evaluate: those left over first, then what the tactic proposes.
+
+        What is proposed depends on the settings and the outcomes alone, never on the order in which these come: a batch
+        waits for all rows but the last ``ahead`` ones, and of those only the configurations are told.
+        """
+        for row in [row for row in self.rows if not _settled(row)]:
+            yield self._give(row)
+        told, ahead = 0, self.settings.ahead if tactic.asynchronous else 0
+        while len(self.rows) < self.settings.budget:
+            due = max(0, len(self.rows) - ahead)
+            if not all(_settled(row) for row in self.rows[:due]):
+                yield None
+                continue
+            if self.interrupt.requested:
+                return
+            self._check_failures()
+            tactic.tell([*self.rows[told:due], *(_pending(row) for row in self.rows[max(told, due) :])])
+            told = due
+            proposed = tactic.ask(min(tactic.next_batch, self.settings.budget - len(self.rows)))
+            if proposed:
+                for row in self._propose(proposed):
+                    yield self._give(row)
+            elif ahead:
+                # With the last outcomes it may want something after all.
+                ahead = 0
+            else:
+                break
+        self._exhausted = True
+
+    def _give(self, row: Evaluation) -> dict[str, Value]:
+        self._taken.append(row.index)
+        return dict(row.config)
+
+    def _take(self, index: int, answer: Any) -> None:
+        if answer is STARTED:
+            self._check_failures()
+            self._keep(self.store.start(self.name, index), "started")
+            return
+        if not isinstance(answer, Failure):
+            (answer,) = read_outcomes([answer], 1, self.settings.needed)
+        self._record(index, answer)
 
     def _propose(self, proposed: Iterable[Proposed]) -> list[Evaluation]:
         space = self.settings.space
@@ -101,36 +145,6 @@ class StudyRun:
         self._tell("batch", batch=batch)
         return batch
 
-    def _evaluate(self, batch: Sequence[Evaluation]) -> bool:
-        """Evaluate a batch; ``False`` if Ctrl-C left some of it for later."""
-        if isinstance(self.evaluate, Stream):
-            return self._evaluate_stream(self.evaluate, batch)
-        evaluate = self.evaluate
-        size = self.chunk or max(1, len(batch))
-        for start in range(0, len(batch), size):
-            if self.interrupt.requested:
-                return False
-            self._check_failures()
-            self._evaluate_chunk(evaluate, batch[start : start + size])
-        return True
-
-    def _evaluate_stream(self, evaluate: Stream, batch: Sequence[Evaluation]) -> bool:
-        if self.interrupt.requested or not batch:
-            return not batch
-        left = {position: row.index for position, row in enumerate(batch)}
-        outcomes = evaluate.stream([dict(row.config) for row in batch], lambda: self.interrupt.requested)
-        with contextlib.closing(outcomes):
-            for position, answer in outcomes:
-                if answer is STARTED:
-                    self._keep(self.store.start(self.name, left[position]), "started")
-                    continue
-                (outcome,) = read_outcomes([answer], 1, self.settings.needed)
-                self._record(left.pop(position), outcome)
-                self._check_failures()
-        if left and not self.interrupt.requested:
-            raise StudyError(f"The evaluation of study {self.name} gave no outcome for {len(left)} candidates.")
-        return not left
-
     def _check_failures(self) -> None:
         if self.give_up_after is not None and len(self.failures_in_a_row) >= self.give_up_after:
             last = self.failures_in_a_row[-1]
@@ -139,21 +153,6 @@ class StudyRun:
                 f"the last with {last.kind}: {last.message}",
                 hint=last.hint or None,
             )
-
-    def _evaluate_chunk(self, evaluate: Evaluate, chunk: Sequence[Evaluation]) -> None:
-        for row in chunk:
-            self._keep(self.store.start(self.name, row.index), "started")
-        outcomes: list[Outcome | Failure]
-        try:
-            answer = evaluate([dict(row.config) for row in chunk])
-        except STOPPING:
-            raise
-        except Exception as error:
-            outcomes = [Failure.of(error)] * len(chunk)
-        else:
-            outcomes = read_outcomes(answer, len(chunk), self.settings.needed)
-        for row, outcome in zip(chunk, outcomes, strict=True):
-            self._record(row.index, outcome)
 
     def _record(self, index: int, outcome: Outcome | Failure) -> None:
         if isinstance(outcome, Outcome):
@@ -180,6 +179,15 @@ class StudyRun:
         if self.on_event is not None:
             evaluated = sum(r.state in ("done", "failed") for r in self.rows)
             self.on_event(StudyEvent(kind, self.name, row, tuple(batch), evaluated, self.settings.budget))
+
+
+def _settled(row: Evaluation) -> bool:
+    return row.state in ("done", "failed")
+
+
+def _pending(row: Evaluation) -> Evaluation:
+    """As it was proposed, whatever has become of it since."""
+    return replace(row, state="proposed", values={}, error=None, measurements=(), details={})
 
 
 def from_store(row: StoredEvaluation) -> Evaluation:

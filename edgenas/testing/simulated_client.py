@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 
 from edgenas.compile.artifact import Array, Artifact
 from edgenas.compile.skeleton import Skeleton
-from edgenas.lab.agent import AgentClient
 from edgenas.lab.client.asking import Asked, Meanwhile
 from edgenas.lab.client.jobs import Begun, Measured
 from edgenas.lab.measurement import Protocol
@@ -47,13 +45,11 @@ class SimulatedContact:
         """
         self.board.disconnect()
         self.board.connect()
-        # It has all of a client that a pool needs.
-        client = cast(AgentClient, SimulatedClient(self.board, self.names))
-        return Contact(client, self.board.board.boot_id)
+        return Contact(SimulatedClient(self.board, self.names), self.board.board.boot_id)
 
 
 class SimulatedClient:
-    """What a pool asks of an :class:`~edgenas.lab.agent.AgentClient`, answered by a simulated board.
+    """What a pool asks of a board, answered by a simulated board.
 
     Args:
         board: That answers.
@@ -120,6 +116,9 @@ class SimulatedClient:
         )  # fmt: skip
         outputs: list[Array] = [np.zeros(spec.shape, spec.dtype) for spec in asked.artifact.outputs]
         return measurement, outputs
+
+    def hint(self, skeleton: Skeleton) -> None:
+        """A simulated board fills in at once."""
 
     def close(self) -> None:
         """End the session."""

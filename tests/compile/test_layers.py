@@ -70,6 +70,23 @@ LAYERS: list[nn.Module] = [
     nn.Flatten(2),
     nn.LayerNorm(12),
     nn.LayerNorm(12, elementwise_affine=False),
+    nn.RMSNorm(12),
+    nn.RMSNorm(12, eps=1e-3, elementwise_affine=False),
+    nn.GroupNorm(3, 3),
+    nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8, eps=1e-3), nn.SiLU(), nn.Conv2d(8, 4, 1)),
+    nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(1, 8, affine=False)),
+    nn.InstanceNorm2d(3, affine=True),
+    nn.PReLU(),
+    nn.Sequential(nn.Conv2d(3, 8, 3), nn.PReLU(8, 0.1), nn.Conv2d(8, 4, 1)),
+    nn.Sequential(nn.Flatten(), nn.Linear(432, 6), nn.PReLU(6)),
+    nn.LeakyReLU(0.2, inplace=True),
+    nn.Upsample(scale_factor=2),
+    nn.Upsample((5, 7)),
+    nn.Upsample(scale_factor=(1.5, 0.5)),
+    nn.Upsample((30, 17), mode="bilinear"),
+    nn.Upsample((7, 5), mode="bilinear"),
+    nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+    nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.UpsamplingBilinear2d(scale_factor=4), nn.Conv2d(8, 2, 3)),
 ]
 
 
@@ -112,6 +129,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "attention": lambda m, x: F.scaled_dot_product_attention(x, x * 0.5, x + 1),
     "causal attention": lambda m, x: F.scaled_dot_product_attention(x, x * 0.5, x + 1, is_causal=True),
     "masks": lambda m, x: (x > 0.3).float() * x + x.lt(-1).to(torch.float32),
+    "rolled windows": lambda m, x: (
+        torch.roll(x.permute(0, 2, 3, 1), shifts=(-3, 2), dims=(1, 2)) + x.roll(5, 1).permute(0, 2, 3, 1)
+    ),
+    "RMS norm by hand": lambda m, x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) + (x**2 + 1).sqrt(),
+    "roots of images": lambda m, x: F.avg_pool2d(F.avg_pool2d(x, 2).square() + 1, 2) ** -0.5,
+    "rolled as one": lambda m, x: torch.roll(x, 7) + x.roll(-24, 3),
+    "norms and slopes": lambda m, x: (
+        F.group_norm(x, 3) + F.rms_norm(x, (12,)) + F.leaky_relu(x) + F.prelu(x, torch.tensor([0.1, 0.2, 0.3]))
+    ),
+    "interpolation": lambda m, x: F.interpolate(x, scale_factor=0.5) + F.interpolate(x, (6, 6), mode="bilinear"),
     "the input itself": lambda m, x: x,
     "one result twice": lambda m, x: (x * 2,) * 2,
     "a dictionary": lambda m, x: {"features": x * 2, "logits": x.mean((2, 3))},
@@ -122,6 +149,21 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_equals_torch(name: str, tmp_path: Path) -> None:
     compiled(Lambda(FUNCTIONS[name]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (nn.Upsample((24, 24), mode="bicubic"), "bicubic"),
+        (nn.Upsample(scale_factor=1.3), "no whole pixels"),
+        (Lambda(lambda m, x: F.interpolate(x, (5, 5), mode="bilinear", antialias=True)), "smoothed"),
+        (nn.InstanceNorm2d(3, track_running_stats=True), "running statistics"),
+        (Lambda(lambda m, x: F.group_norm(x.flatten(2), 3)), "only batches of images"),
+    ],
+)  # fmt: skip
+def test_what_would_be_another_computation_is_left_to_the_exporter(layer: nn.Module, reason: str) -> None:
+    with pytest.raises(UnknownLayer, match=reason):
+        trace(layer.eval(), images())
 
 
 def test_weights_that_are_computed_are_computed_once(tmp_path: Path) -> None:

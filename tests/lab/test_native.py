@@ -24,6 +24,7 @@ from edgenas.errors import (
     DeviceDiskFull,
     EdgenasError,
     LeaseLost,
+    PythonTooOld,
     ResultUnread,
     RuntimeMissing,
     UsageError,
@@ -297,6 +298,25 @@ def test_edgenas_measure_needs_no_python_on_the_phone(bare: AdbDevice, home: Pat
     assert said["latency_ms"] == pytest.approx(33.2094)
     assert said == json.loads(again.stdout)  # recorded, not measured again
     assert sum(service == "sync:" for service in bare.services) == 2  # the program and the model, once each
+
+
+def test_a_study_runs_on_a_phone_without_python(bare: AdbDevice, home: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "digits.pt"
+    train_supernet("demo_mbv3", "digits", checkpoint, TrainingPlan(steps=2, batch_size=16, calibration_images=32))
+    workspace = Workspace(home)
+    workspace.store.add_target(native_target(bare))
+    words = ["--home", str(home), "search", "run", "s", "--supernet", str(checkpoint), "--objective", "macs max",
+             "--objective", "latency_ms@phone min", "--budget", "6", "--batch", "3", "--protocol", "quick"]  # fmt: skip
+    with bare:
+        ran = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert ran.exit_code == 0, ran.output
+        shown = CliRunner().invoke(app, ["--home", str(home), "search", "show", "s", "--json"], catch_exceptions=False)
+        assert files(bare) == {".bin"}, "the models are gone and the phone is free"
+        deployed = CliRunner().invoke(app, ["--home", str(home), "deploy", "s", "--pick", "macs max", "--to", "phone"])
+    front = json.loads(shown.stdout)
+    assert front
+    assert all(row["values"]["latency_ms@phone"] == pytest.approx(33.2094) for row in front)
+    assert isinstance(deployed.exception, PythonTooOld)
 
 
 def test_a_program_that_hangs_is_ended_by_the_phone_itself_when_its_host_is_gone(

@@ -11,6 +11,7 @@ _PLAIN = {
     "relu": "Relu",
     "sigmoid": "Sigmoid",
     "tanh": "Tanh",
+    "sqrt": "Sqrt",
     "hardswish": "HardSwish",
     "identity": "Identity",
     "add": "Add",
@@ -38,6 +39,16 @@ def _clip(model: OnnxModel, node: Node) -> None:
 @emits("hardsigmoid")
 def _hardsigmoid(model: OnnxModel, node: Node) -> None:
     model.add("HardSigmoid", node, model.inputs(node), alpha=1 / 6, beta=0.5)
+
+
+@emits("rsqrt")
+def _rsqrt(model: OnnxModel, node: Node) -> None:
+    model.add("Reciprocal", node, [model.add("Sqrt", node, model.inputs(node), part="root")])
+
+
+@emits("prelu")
+def _prelu(model: OnnxModel, node: Node) -> None:
+    model.add("PRelu", node, [*model.inputs(node), model.weight(node.weights["slope"], f"{node.name}/slope")])
 
 
 @emits("silu")

@@ -8,7 +8,8 @@ from edgenas.compile.graph import Node
 from edgenas.compile.tflite_graph import TFLiteGraph, emits
 
 _PLAIN = {
-    "relu": "RELU", "hardswish": "HARD_SWISH", "sigmoid": "LOGISTIC", "tanh": "TANH",
+    "relu": "RELU", "hardswish": "HARD_SWISH", "sigmoid": "LOGISTIC", "tanh": "TANH", "sqrt": "SQRT",
+    "rsqrt": "RSQRT",
 }  # fmt: skip
 _BINARY = {
     "add": ("ADD", "AddOptions"), "sub": ("SUB", "SubOptions"), "mul": ("MUL", "MulOptions"),
@@ -63,6 +64,12 @@ def _clip(graph: TFLiteGraph, node: Node) -> None:
         graph.add("MINIMUM", node, [x, graph.number(high)], graph.model.options("MaximumMinimumOptions"))
     if low is None and high is None:
         graph.alias(node)
+
+
+@emits("prelu")
+def _prelu(graph: TFLiteGraph, node: Node) -> None:
+    slope = graph.model.constant(f"{node.name}/slope", node.weights["slope"])
+    graph.add("PRELU", node, [*graph.inputs(node), slope])
 
 
 @emits("silu")

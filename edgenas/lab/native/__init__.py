@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from edgenas.lab.native.client import NativeClient, connect_native
 from edgenas.lab.native.runtime import NativeRuntime, find_runtime, is_native
+from edgenas.lab.native.session import NativeSession
 
-__all__ = ["NativeClient", "NativeRuntime", "connect_native", "find_runtime", "is_native"]
+__all__ = ["NativeClient", "NativeRuntime", "NativeSession", "connect_native", "find_runtime", "is_native"]

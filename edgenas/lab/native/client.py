@@ -171,6 +171,10 @@ class NativeClient:
         self._models.add(name)
         return self._folder.send(artifact.path, name, artifact.sha256)
 
+    def has(self, artifact: Artifact) -> bool:
+        """Whether this session has sent an artifact already."""
+        return f"{artifact.sha256}.model" in self._models
+
     def measure(
         self, artifact: Artifact, protocol: Protocol, on_progress: Callable[[dict[str, Any]], None] | None = None
     ) -> Measurement:

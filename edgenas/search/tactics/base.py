@@ -17,8 +17,11 @@ from edgenas.errors import TacticError
 from edgenas.search.evaluation import Evaluation
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.pareto import Floats, costs, violations
+from edgenas.search.prior import Prior
 from edgenas.spaces import SearchSpace, Value
 
+_MOST_WARM = 10
+"""Most proposals that a warm start begins with."""
 Known = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
 """From canonical encodings ``[N, choices]`` to ``N`` values that need no measuring."""
 
@@ -60,6 +63,8 @@ class Tactic(ABC):
     """
 
     name: ClassVar[str] = ""
+    asynchronous: ClassVar[bool] = False
+    """Whether it proposes as well while candidates are still being measured."""
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Tactic(ABC):
         self.budget = self._whole("budget", budget)
         self.batch_size = None if batch_size is None else self._whole("batch_size", batch_size)
         self._told: dict[str, Evaluation] = {}
+        self._begin_with: list[Proposed] = []
 
     @property
     def options(self) -> dict[str, Any]:
@@ -110,6 +116,20 @@ class Tactic(ABC):
         """
         return None
 
+    def warm_start(self, priors: Sequence[Prior]) -> None:
+        """Begin with the best of what was measured elsewhere.
+
+        To be called before the first :meth:`ask`, and with the same when a study is gone on with.
+        """
+        share = max(1, min(_MOST_WARM, self.budget // 10) // max(1, len(priors)))
+        found: dict[str, Proposed] = {}
+        for prior in priors:
+            for row in prior.best(self.objectives)[:share]:
+                config = self.space.decode(prior.codes[row])
+                why = f"warm start: among the best of {prior.source}"
+                found.setdefault(self.space.key(config), Proposed(config, why))
+        self._begin_with = list(found.values())
+
     def ask(self, count: int | None = None) -> list[Proposed]:
         """Distinct configurations that were not told, ``count`` or :attr:`next_batch` of them.
 
@@ -119,7 +139,11 @@ class Tactic(ABC):
         if wanted <= 0:
             return []
         rng = np.random.default_rng([self.seed, len(self._told)])
-        proposed = self._propose(wanted, rng)[:wanted]
+        proposed = [p for p in self._begin_with if self.space.key(p.config) not in self._told][:wanted]
+        if len(proposed) < wanted:
+            taken = {self.space.key(p.config) for p in proposed}
+            more = self._propose(wanted - len(proposed), rng)[: wanted - len(proposed)]
+            proposed += [p for p in more if self.space.key(p.config) not in taken]
         if len(proposed) < wanted:
             proposed += self._random(wanted - len(proposed), rng, "random: the tactic had no more", proposed)
         return proposed

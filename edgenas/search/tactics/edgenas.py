@@ -14,21 +14,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.search.objectives import Constraint, Objective
+from edgenas.errors import TacticError
+from edgenas.search.objectives import Constraint, Objective, boards_of, of_board
 from edgenas.search.operators import Codes, breed, neighbours, row_keys
-from edgenas.search.pareto import Floats, hypervolume_of, nondominated, ranking
+from edgenas.search.pareto import Floats, ranking
+from edgenas.search.prior import Prior
 from edgenas.search.tactics.base import Known, Proposed, Tactic, register_tactic
-from edgenas.search.tactics.gains import Gains, frame, gains_for
+from edgenas.search.tactics.gains import Gains
+from edgenas.search.tactics.goal import Goal
 from edgenas.search.tactics.structured import staged_codes, structured_codes
-from edgenas.search.tactics.surrogates import Beliefs, Expected, Inputs
+from edgenas.search.tactics.surrogates import Beliefs, Expected, Inputs, deviations, prior_values
 from edgenas.spaces import SearchSpace
 
 _DRAWS = 128
-_POOL = 150
+_GLANCES = 24
+"""Independent draws that show which candidates are worth joint ones."""
+_LOOKED_AT, _POOL = 500, 150
+_CLIMBERS, _ROUNDS = 8, 2
+"""So many of the best candidates have their neighbours looked at, so many times."""
 _OPTIMISM = 1.0
-_SHRINK: tuple[str, ...] = ()
-_MARGIN = 0.1
-"""The reference point lies so far behind the worst of the front, as a share of the front's span."""
 
 
 @register_tactic("edgenas")
@@ -40,8 +44,13 @@ class EdgenasTactic(Tactic):
         population: Configurations in each generation of the inner search.
         generations: Most generations of the inner search.
         least_gain: End the study once the best candidate's expected gain is below this share of the front's
-            hypervolume; 0 goes on to the end of the budget.
+            hypervolume. Where evaluations say how noisy they are, it ends as well once nothing promises more than what
+            measuring a member of the front again would seem to add by luck.
+        fronts: ``one`` over all objectives, or ``each``: with the latencies of several boards, one front for every
+            board, of its own objectives and those of no board.
     """
+
+    asynchronous = True
 
     def __init__(
         self,
@@ -53,6 +62,7 @@ class EdgenasTactic(Tactic):
         population: int = 80,
         generations: int = 50,
         least_gain: float = 0.0,
+        fronts: str = "one",
         **common: Any,
     ) -> None:
         super().__init__(space, objectives, constraints, **common)
@@ -60,8 +70,13 @@ class EdgenasTactic(Tactic):
         self.population = self._whole("population", population, least=8)
         self.generations = self._whole("generations", generations)
         self.least_gain = self._share("least_gain", least_gain)
+        if fronts not in ("one", "each"):
+            raise TacticError(f"Search: fronts is {fronts!r}.", hint="Set fronts to one or each.")
+        self.fronts = fronts
         self._ended = False
-        self._inputs = Inputs(space, {})
+        self._known_values: dict[str, Known] = {}
+        self._priors: tuple[Prior, ...] = ()
+        self._seen: Inputs | None = None
         self._tuned: dict[Any, Any] = {}
 
     @property
@@ -71,6 +86,7 @@ class EdgenasTactic(Tactic):
             "population": self.population,
             "generations": self.generations,
             "least_gain": self.least_gain,
+            "fronts": self.fronts,
         }
 
     @property
@@ -80,7 +96,7 @@ class EdgenasTactic(Tactic):
         return self.batch_size or max(2, min(10, len(self._told) // 12))
 
     def ask(self, count: int | None = None) -> list[Proposed]:
-        """As every tactic's; nothing once the expected gain is below ``least_gain``."""
+        """As every tactic's; nothing once there is too little to gain."""
         self._ended = False
         wanted = self.next_batch if count is None else count
         proposed = super().ask(wanted)
@@ -88,8 +104,21 @@ class EdgenasTactic(Tactic):
         return [p for p in proposed if not p.reason.startswith("random: the tactic")] if self._ended else proposed
 
     def provide(self, known: Mapping[str, Known]) -> None:
-        self._inputs = Inputs(self.space, dict(known))
-        self._tuned.clear()
+        self._known_values, self._seen = dict(known), None
+
+    def warm_start(self, priors: Sequence[Prior]) -> None:
+        super().warm_start(priors)
+        self._priors, self._seen = tuple(priors), None
+
+    @property
+    def _inputs(self) -> Inputs:
+        """What surrogates see."""
+        if self._seen is None:
+            wanted = [*(o.name for o in self.objectives), *(c.name for c in self.constraints)]
+            learnt = [name for name in dict.fromkeys(wanted) if name not in self._known_values]
+            self._seen = Inputs(self.space, self._known_values | prior_values(self.space, self._priors, learnt))
+            self._tuned.clear()
+        return self._seen
 
     def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
         rows, points, broken = self._measured()
@@ -97,11 +126,23 @@ class EdgenasTactic(Tactic):
             return self._first(count, rng)
         codes = self.space.encode_many([e.config for e in rows])
         beliefs = Beliefs(self._inputs, self.objectives, self.constraints, rows, codes, self._tuned)
-        known = self._known()
-        pool = self._pool(beliefs, codes, points, broken, known, count, rng)
-        if len(pool) == 0:
+        found = self._found(beliefs, codes, points, broken, count, rng)
+        if len(found) == 0:
             return []
-        return self._choose(beliefs, pool, codes, points, broken, count, rng)
+        fits = (broken == 0).all(axis=1)
+        expected = beliefs.expect(found)
+        hoped = expected.costs()[expected.feasible() > 0.5]
+        goal = Goal(points[fits], hoped if fits.any() or len(hoped) else points, self._sets())
+        noise = np.stack([deviations(rows, o.name) for o in self.objectives], axis=1)
+        least = max(self.least_gain * goal.volume, goal.luck(points[fits], noise[fits], rng)) if fits.any() else 0.0
+        pool = self._pool(beliefs, found, goal, count, rng)
+        return self._choose(beliefs, pool, goal, bool(fits.any()), least, count, rng)
+
+    def _sets(self) -> list[list[int]]:
+        """Columns of the objectives that make a front."""
+        boards = boards_of(self.objectives) if self.fronts == "each" else ()
+        wanted = [of_board(self.objectives, board) for board in boards] or [self.objectives]
+        return [[self.objectives.index(o) for o in objectives] for objectives in wanted]
 
     # ------------------------------------------------------------------------------------------------ the first batch
 
@@ -120,18 +161,11 @@ class EdgenasTactic(Tactic):
 
     # --------------------------------------------------------------------------------------------------- inner search
 
-    def _pool(
-        self,
-        beliefs: Beliefs,
-        codes: Codes,
-        points: Floats,
-        broken: Floats,
-        known: set[bytes],
-        count: int,
-        rng: np.random.Generator,
+    def _found(
+        self, beliefs: Beliefs, codes: Codes, points: Floats, broken: Floats, count: int, rng: np.random.Generator
     ) -> Codes:
         """New configurations that may add to the front, by an evolution on the surrogates."""
-        seen = set(known)
+        seen = self._known()
         parents = codes[ranking(points, broken, self.population, rng)]
         drawn = self.space.encode_many(self.space.sample_many(self.population // 2, rng))
         drawn = _new(drawn, seen)
@@ -145,13 +179,24 @@ class EdgenasTactic(Tactic):
             visited.append(children)
             everyone = np.concatenate([survivors, children])
             survivors = everyone[self._survivors(beliefs.expect(everyone), self.population, rng)]
-        visited.append(_new(neighbours(self.space, survivors[: self.population // 4]), seen))
         found = np.concatenate(visited)
-        if len(found) == 0:
-            return found
-        expected = beliefs.expect(found)
-        kept = self._survivors(expected, max(_POOL, 2 * count), rng)
-        return found[kept]
+        return found[self._survivors(beliefs.expect(found), max(_LOOKED_AT, 2 * count), rng)]
+
+    def _pool(self, beliefs: Beliefs, found: Codes, goal: Goal, count: int, rng: np.random.Generator) -> Codes:
+        """The most promising of what was found and of what lies next to the best of it, by the gain of each alone."""
+        seen = self._known() | set(row_keys(found))
+        z = rng.standard_normal((_GLANCES // 2, len(beliefs.signs)))
+        z = np.concatenate([z, -z])
+        most = max(_POOL, 2 * count)
+        gain = _glance(beliefs.expect(found), goal, z, rng)
+        for _ in range(_ROUNDS):
+            best = found[np.argsort(-gain, kind="stable")[:_CLIMBERS]]
+            near = _new(neighbours(self.space, best), seen)
+            if len(near) == 0:
+                break
+            found = np.concatenate([found, near])
+            gain = np.concatenate([gain, _glance(beliefs.expect(near), goal, z, rng)])
+        return found[np.argsort(-gain, kind="stable")[:most]]
 
     @staticmethod
     def _survivors(expected: Expected, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -169,30 +214,19 @@ class EdgenasTactic(Tactic):
         self,
         beliefs: Beliefs,
         pool: Codes,
-        codes: Codes,
-        points: Floats,
-        broken: Floats,
+        goal: Goal,
+        feasible: bool,
+        least: float,
         count: int,
         rng: np.random.Generator,
     ) -> list[Proposed]:
         pending = self._pending()
-        fits = (broken == 0).all(axis=1)
-        front = self._believed(beliefs, codes, points)[fits]
         expected = beliefs.expect(pool)
         chance = expected.feasible()
-        hoped = expected.costs()[chance > 0.5]
-        shown = np.concatenate([front, hoped]) if len(front) + len(hoped) else points
-        low, span = frame(shown)
-        corner = np.full(len(self.objectives), 1.0 + _MARGIN)
-        draws, allowed = beliefs.draw(np.concatenate([pool, pending]), _DRAWS, rng)
-        front = (front - low) / span
-        gains = gains_for(front[nondominated(front)], (draws - low) / span, allowed, corner, rng)
+        gains = goal.gains(*beliefs.draw(np.concatenate([pool, pending]), _DRAWS, rng), rng)
         for row in range(len(pool), len(pool) + len(pending)):
             gains.add(row)
-        sure = gains_for(
-            front[nondominated(front)], ((expected.costs() - low) / span)[None], (chance > 0.5)[None], corner, rng
-        )
-        total = hypervolume_of(front, corner)
+        sure = goal.gains(expected.costs()[None], (chance > 0.5)[None], rng)
         proposed: list[Proposed] = []
         picked: list[int] = []
         values = expected.values()
@@ -200,10 +234,10 @@ class EdgenasTactic(Tactic):
             mean = gains.mean()[: len(pool)]
             mean[picked] = -1.0
             best = int(np.argmax(mean))
-            if fits.any() and mean[best] < self.least_gain * total:
+            if feasible and mean[best] < least:
                 self._ended = True
                 break
-            if mean[best] <= 0.0 or not fits.any():
+            if mean[best] <= 0.0 or not feasible:
                 best = self._fallback(expected, chance, picked, rng)
             why = self._reason(mean[best], sure, best, chance[best])
             predicted = {name: float(column[best]) for name, column in values.items() if np.isfinite(column[best])}
@@ -231,17 +265,6 @@ class EdgenasTactic(Tactic):
             return int(left[np.argmax(chance[left])])
         return int(next(row for row in order if row not in picked))
 
-    def _believed(self, beliefs: Beliefs, codes: Codes, points: Floats) -> Floats:
-        """Costs of what was measured, of noisy values as the surrogate sees them instead of as luck had it."""
-        if not _SHRINK:
-            return points
-        expected = beliefs.expect(codes)
-        believed = points.copy()
-        for column, objective in enumerate(self.objectives):
-            if beliefs.noise(objective.name) > 0.0 and objective.name in _SHRINK:
-                believed[:, column] = expected.costs()[:, column]
-        return believed
-
     # ---------------------------------------------------------------------------------------------------------- what is
 
     def _known(self) -> set[bytes]:
@@ -260,3 +283,8 @@ def _new(codes: Codes, seen: set[bytes]) -> Codes:
             seen.add(key)
             kept.append(row)
     return codes[kept]
+
+
+def _glance(expected: Expected, goal: Goal, z: Floats, rng: np.random.Generator) -> Floats:
+    """The mean gain of each candidate by itself."""
+    return goal.gains(*expected.draw(z), rng).mean()

@@ -32,16 +32,6 @@ class Gains(ABC):
     """
 
     @abstractmethod
-    def __init__(
-        self,
-        front: Floats,
-        draws: Floats,
-        allowed: npt.NDArray[np.bool_],
-        corner: Floats,
-        rng: np.random.Generator,
-    ) -> None: ...
-
-    @abstractmethod
     def mean(self) -> Floats:
         """What each candidate adds now, averaged over the draws, ``[N]``."""
 

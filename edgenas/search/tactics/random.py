@@ -16,6 +16,8 @@ from edgenas.spaces import SearchSpace
 class RandomTactic(Tactic):
     """Draws each choice evenly among its options; no configuration twice."""
 
+    asynchronous = True
+
     def __init__(
         self, space: SearchSpace, objectives: Sequence[Objective], constraints: Sequence[Constraint] = (), **common: Any
     ) -> None:

@@ -15,6 +15,7 @@ from edgenas.predict import GaussianProcess
 from edgenas.search.evaluation import Evaluation
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.operators import Codes
+from edgenas.search.prior import Prior
 from edgenas.search.tactics.base import Known
 from edgenas.search.tactics.free_features import FreeFeatures, kinds_of
 from edgenas.spaces import SearchSpace
@@ -24,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 _GROWTH = 1.35
 """Hyperparameters are searched anew whenever there are so many times more rows."""
 _LEAST_ROWS = 8
+_INTERVAL = 2 * 1.96
+"""Width of the usual 95% interval in standard deviations."""
 _OUTLIER = 6.0
 """Residuals beyond so many usual ones are outliers."""
 _MOST_KINDS = 12
@@ -58,6 +61,15 @@ class Warp:
             return np.log(np.maximum(values, 1e-300))
         over = np.maximum(values - self._bend, 0.0)
         result: Floats = np.minimum(values, self._bend) + self._scale * np.log1p(over / self._scale)
+        return result
+
+    def steepness(self, cost: npt.ArrayLike) -> Floats:
+        """By how much :meth:`into` changes with the cost."""
+        values = np.asarray(cost, dtype=np.float64)
+        if self.logarithmic:
+            return 1.0 / np.maximum(values, 1e-300)
+        over = np.maximum(values - self._bend, 0.0)
+        result: Floats = 1.0 / (1.0 + over / self._scale)
         return result
 
     def back(self, warped: npt.ArrayLike) -> Floats:
@@ -171,6 +183,7 @@ class Ensemble:
         given: Hyperparameters of each member; ``None`` searches them.
         robust: Whether rows far off all others are doubted: a configuration that does not work at all may be told
             with any cost.
+        noise: Known deviation of each row's noise; what else there is, the processes find themselves.
     """
 
     def __init__(
@@ -180,15 +193,16 @@ class Ensemble:
         groups: Sequence[Sequence[str]],
         given: Sequence[Any] | None = None,
         robust: bool = False,
+        noise: Floats | None = None,
     ) -> None:
         self.members: list[_Process] = []
         for place, rows in enumerate(views):
             known = None if given is None else given[place]
             member = _Process(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
-            member.fit(rows, y)
+            member.fit(rows, y, noise)
             if robust and (doubt := member.doubt()) is not None:
                 member = _Process(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
-                member.fit(rows, y, doubt)
+                member.fit(rows, y, doubt if noise is None else np.hypot(doubt, noise))
             self.members.append(member)
         errors = np.array([member.cv_rmse for member in self.members])
         worth = np.ones(len(errors))
@@ -258,10 +272,17 @@ class Beliefs:
             values = np.array([e.values[name] for e in rows])
             cost = self.signs[name] * values
             self._warps[name] = Warp(cost, bool(self.signs[name] > 0 and (values > 0).all()))
-            self._models[name] = self._fitted(name, views, cost, [e.key for e in rows], tuned)
+            noise = self._warps[name].steepness(cost) * deviations(rows, name)
+            self._models[name] = self._fitted(name, views, cost, noise, [e.key for e in rows], tuned)
 
     def _fitted(
-        self, name: str, views: Sequence[Floats], cost: Floats, keys: Sequence[str], tuned: dict[Any, Any]
+        self,
+        name: str,
+        views: Sequence[Floats],
+        cost: Floats,
+        noise: Floats,
+        keys: Sequence[str],
+        tuned: dict[Any, Any],
     ) -> Ensemble:
         """The surrogate of one value; its hyperparameters come from as many first rows as a fixed series says.
 
@@ -271,7 +292,7 @@ class Beliefs:
         y = warp.into(cost)
         # Only times and sizes are additive enough for an outlier to be a fault rather than a finding.
         if len(y) <= _LEAST_ROWS:
-            return Ensemble(views, y, groups, robust=warp.logarithmic)
+            return Ensemble(views, y, groups, robust=warp.logarithmic, noise=noise)
         mark = _LEAST_ROWS
         while math.ceil(mark * _GROWTH) <= len(y):
             mark = math.ceil(mark * _GROWTH)
@@ -279,12 +300,17 @@ class Beliefs:
         if entry not in tuned:
             early = Warp(cost[:mark], bool(self.signs[name] > 0 and (cost[:mark] > 0).all()))
             first = [rows[:mark] for rows in views]
-            tuned[entry] = Ensemble(first, early.into(cost[:mark]), groups, robust=early.logarithmic).hyperparameters
+            made = Ensemble(
+                first, early.into(cost[:mark]), groups, robust=early.logarithmic, noise=noise[:mark]
+            )  # fmt: skip
+            tuned[entry] = made.hyperparameters
         kept = np.arange(len(y))
         if len(y) > _MOST_ROWS:
             best = np.argsort(cost, kind="stable")[: _MOST_ROWS // 2]
             kept = np.union1d(best, np.arange(len(y) - _MOST_ROWS // 2, len(y)))
-        return Ensemble([rows[kept] for rows in views], y[kept], groups, tuned[entry], warp.logarithmic)
+        return Ensemble(
+            [rows[kept] for rows in views], y[kept], groups, tuned[entry], warp.logarithmic, noise[kept]
+        )  # fmt: skip
 
     def expect(self, codes: Codes) -> Expected:
         """Means and deviations for canonical encodings."""
@@ -306,7 +332,11 @@ class Beliefs:
                 drawn[name] = np.broadcast_to(self.signs[name] * facts[name], (count, len(codes)))
             else:
                 drawn[name] = self._warps[name].back(self._models[name].sample(views, count, rng))
-        allowed = np.ones((count, len(codes)), dtype=bool)
+        return self.judged(drawn)
+
+    def judged(self, drawn: Mapping[str, Floats]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Of draws by name, each ``[count, N]``, what :meth:`draw` gives."""
+        allowed = np.ones(next(iter(drawn.values())).shape, dtype=bool)
         for constraint in self.constraints:
             allowed &= self._holds(constraint, self.signs[constraint.name] * drawn[constraint.name])
         return np.stack([drawn[o.name] for o in self.objectives], axis=2), allowed
@@ -328,6 +358,37 @@ class Beliefs:
         compare = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}[constraint.op]
         result: npt.NDArray[np.bool_] = compare(values, constraint.bound)
         return result
+
+
+def prior_values(space: SearchSpace, priors: Sequence[Prior], names: Sequence[str]) -> dict[str, Known]:
+    """What stands for some values elsewhere, as functions of encodings that surrogates may take as features."""
+    return {
+        f"{column} of {prior.source}": _prior_value(space, prior, column)
+        for prior in priors
+        for column in dict.fromkeys(prior.proxy(name) for name in names)
+        if column is not None
+    }
+
+
+def _prior_value(space: SearchSpace, prior: Prior, column: str) -> Known:
+    values = prior.values(column)
+    rows = np.flatnonzero(np.isfinite(values))
+    values, codes = values[rows], np.array(prior.codes, dtype=np.int64)[rows]
+    inputs = Inputs(space, {})
+    positive = bool((values > 0).all())
+    learnt = Ensemble(inputs.views(codes), np.log(values) if positive else values, inputs.groups, robust=True)
+
+    def value(asked: Codes) -> Floats:
+        mean, _ = learnt.predict(inputs.views(asked))
+        return np.exp(mean) if positive else mean
+
+    return value
+
+
+def deviations(rows: Sequence[Evaluation], name: str) -> Floats:
+    """Standard deviations of one value's noise, from the intervals that came with the evaluations; 0 where none did."""
+    intervals = [row.details.get("intervals", {}).get(name, (0.0, 0.0)) for row in rows]
+    return np.array([max(0.0, high - low) / _INTERVAL for low, high in intervals], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -353,6 +414,19 @@ class Expected:
             )
             broken[:, column] = [constraint.violation(value) for value in sign * cost]
         return points, broken
+
+    def draw(self, z: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """As :meth:`Beliefs.draw`, but each row by itself.
+
+        Args:
+            z: Standard normal draws, ``[draws, values]``, the same for all rows.
+        """
+        b = self.beliefs
+        drawn = {
+            name: b.cost(name, self.means[name] + z[:, column, None] * self.stds[name])
+            for column, name in enumerate(b.signs)
+        }
+        return b.judged(drawn)
 
     def values(self) -> dict[str, Floats]:
         """Means by name, in the values' own units."""

@@ -1,0 +1,357 @@
+"""Latency tables of boards: built from few artifacts, or inferred from what is measured already."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice, zip_longest
+from typing import Any
+
+import numpy as np
+
+from edgenas.compile import host_outputs
+from edgenas.errors import StoreError, UsageError
+from edgenas.lab import Measurement, Protocol
+from edgenas.lab.layer_times import attribute
+from edgenas.lab.layers import layers_of
+from edgenas.pipeline.boards import Boards
+from edgenas.pipeline.networks import Networks, inputs_of
+from edgenas.spaces import Value
+from edgenas.store.timings import way_of
+from edgenas.tables.chains import Chain, batches, chain
+from edgenas.tables.decomposition import decompose
+from edgenas.tables.layers import LayerType
+from edgenas.tables.survey import Survey
+from edgenas.tables.table import LatencyTable
+
+#: A chain computes at most so many times what the largest network does.
+CHAIN_NETWORKS = 4
+#: Where no clock tells layers apart, each is in so many chains, each time among others.
+GROUPINGS = 4
+#: Networks that are measured already count as anchors too, so many of them at most.
+MOST_RECORDED = 60
+PROFILE_S = 20.0
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """How a table is to be built.
+
+    Attributes:
+        name: Of the table.
+        target: The board.
+        rule: How whole networks are timed; the clock goes by its threads and cores.
+        only: Options that count, for choices of which not all do.
+        anchors: Whole networks to measure.
+        runs: Times of each layer by the runtime's clock.
+        networks: At most so many are looked at to find the layers.
+    """
+
+    name: str
+    target: str
+    rule: Protocol
+    only: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    anchors: int = 6
+    runs: int = 30
+    networks: int = 400
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a table is.
+
+    Attributes:
+        done: Artifacts.
+        total: Artifacts.
+        what: The next one.
+        left_s: Time left, once that can be told.
+    """
+
+    done: int
+    total: int
+    what: str
+    left_s: float | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class _Job:
+    key: str
+    what: str
+    config: Mapping[str, Any] | None = None
+    chain: Chain | None = None
+
+
+class TableBuilder:
+    """Builds a table; what was measured is kept, so that a builder that was stopped goes on.
+
+    Args:
+        networks: The super-network's.
+        boards: Sessions.
+        plan: What is wanted.
+        on_survey: Told how many networks were looked at, and how many distinct layers there were.
+        on_progress: Told before each artifact.
+    """
+
+    def __init__(
+        self, networks: Networks, boards: Boards, plan: TablePlan,
+        on_survey: Callable[[int, int], None] = lambda networks, layers: None,
+        on_progress: OnProgress = lambda progress: None,
+    ) -> None:  # fmt: skip
+        self._networks, self._boards, self._plan = networks, boards, plan
+        self._on_progress = on_progress
+        self._store = networks.workspace.store
+        self.survey = Survey(networks.space, networks.graph, plan.only)
+        self._on_survey = on_survey
+        self._settings = {
+            "target": plan.target, "rule": plan.rule.to_dict(), "format": networks.format,
+            "only": {name: list(values) for name, values in plan.only.items()}, "space": networks.space.hash,
+        }  # fmt: skip
+        self._results: dict[str, Any] = {}
+
+    def build(self) -> LatencyTable:
+        """The table, also kept in the store.
+
+        Raises:
+            UnknownLayer: Networks have no layer graph.
+            UsageError: The name is that of a table of another board or space.
+            CandidateError, DeviceError, LinkError: As for every measurement; what was measured before is kept.
+        """
+        self._results = self._kept()
+        self.survey.run(self._plan.networks, self._on_survey)
+        jobs = self._jobs(0)
+        done, spent_s = 0, 0.0
+        clock = True
+        while done < len(jobs):
+            job = jobs[done]
+            open_jobs = sum(each.key not in self._results for each in jobs[done:])
+            measured = done - (len(jobs[:done]) - sum(each.key in self._results for each in jobs[:done]))
+            left_s = spent_s / measured * open_jobs if spent_s and measured else None
+            self._on_progress(Progress(done, len(jobs), job.what, left_s))
+            if job.key not in self._results:
+                begun = time.monotonic()
+                self._results[job.key] = self._anchor(job) if job.chain is None else self._clock(job)
+                spent_s += time.monotonic() - begun
+                self._keep({"building": True})
+            if clock and job.chain is not None and not self._results[job.key]["clocked_ms"]:
+                clock = False
+                for grouping in range(1, GROUPINGS):
+                    jobs += [each for each in self._jobs(grouping) if each.chain is not None]
+            done += 1
+        self._on_progress(Progress(done, done, "", 0.0))
+        table = self._table()
+        self._keep(table.to_dict())
+        return table
+
+    def _jobs(self, grouping: int) -> list[_Job]:
+        """Anchors and chains in turn, so that what changes on the board meanwhile hits both."""
+        samples = list(self.survey.samples.values())
+        if grouping:
+            order = np.random.default_rng(grouping).permutation(len(samples))
+            samples = [samples[place] for place in order]
+        largest = self._networks.space.extremes()[1]
+        macs = sum(
+            self.survey.samples[key].layer.type.macs * count for key, count in self.survey.counts(largest).items()
+        )
+        chains = [chain(batch) for batch in batches(samples, CHAIN_NETWORKS * max(1, macs))]
+        linked = [
+            _Job(f"chain:{grouping}:{','.join(each.layers)}", f"{len(each.layers)} layers", chain=each)
+            for each in chains
+        ]
+        space = self._networks.space
+        wanted = {space.key(config): config for config in islice(self.survey.configurations(seed=1), 50)}
+        anchors = [
+            _Job(f"anchor:{key}", f"whole network {n + 1}", config=config)
+            for n, (key, config) in enumerate(islice(wanted.items(), self._plan.anchors))
+        ]
+        return [job for pair in zip_longest(anchors, linked) for job in pair if job is not None]
+
+    def _anchor(self, job: _Job) -> dict[str, Any]:
+        assert job.config is not None
+        artifact = self._networks.timed(job.config)
+        inputs = inputs_of(artifact)
+        expected = host_outputs(artifact, list(inputs))
+        self._boards.ready(self._plan.target, artifact.format)
+        begun = time.monotonic()
+        found, _ = self._boards.measure(self._plan.target, artifact, inputs, expected, self._plan.rule)
+        return {
+            "config": dict(job.config), "total_ms": found.latency_ms, "way": _way(found, self._plan.rule),
+            "board_s": time.monotonic() - begun,
+        }  # fmt: skip
+
+    def _clock(self, job: _Job) -> dict[str, Any]:
+        assert job.chain is not None
+        artifact = self._networks.written(job.chain.graph, job.what)
+        client = self._boards.client(self._plan.target)
+        begun = time.monotonic()
+        profile = client.profile(
+            artifact, inputs_of(artifact), self._plan.rule, runs=self._plan.runs, max_s=PROFILE_S
+        )  # fmt: skip
+        board_s = time.monotonic() - begun
+        times = Counter[str]()
+        if profile.nodes:
+            # A row is named after the layer that its first node is of; `layer<n>.` says which.
+            owners = {layer.name: layer.nodes[0] for layer in layers_of(job.chain.graph)}
+            for row in attribute(profile, job.chain.graph):
+                if row.name in owners:
+                    number = int(owners[row.name].partition(".")[0].removeprefix("layer"))
+                    times[job.chain.layers[number]] += row.net_ms  # type: ignore[assignment]
+        return {
+            "layers": list(job.chain.layers), "total_ms": profile.plain_ms, "clocked_ms": dict(times),
+            "method": profile.method, "board_s": board_s,
+        }  # fmt: skip
+
+    def _table(self) -> LatencyTable:
+        types = [sample.layer.type for sample in self.survey.samples.values()]
+        rows: list[tuple[Counter[str], float]] = []
+        ways = [result["way"] for result in self._results.values() if "way" in result]
+        anchors = [result for result in self._results.values() if "config" in result]
+        rows += [(self.survey.counts(result["config"]), result["total_ms"]) for result in anchors]
+        chains = [result for result in self._results.values() if "layers" in result]
+        clocked = {key: ms for result in chains for key, ms in result["clocked_ms"].items()}
+        if not clocked:
+            rows += [(Counter(result["layers"]), result["total_ms"]) for result in chains]
+        known = {self._networks.space.key(result["config"]) for result in anchors}
+        recorded = 0
+        for timing in reversed(self._store.timings(self._plan.target, self._networks.space.hash)):
+            key = self._networks.space.key(timing.config)
+            if timing.way == ways[-1] and key not in known and recorded < MOST_RECORDED and self._counts(timing.config):
+                known.add(key)
+                recorded += 1
+                rows.append((self.survey.counts(timing.config), timing.latency_ms))
+        types = [sample.layer.type for sample in self.survey.samples.values()]
+        facts = {
+            "board_s": sum(result["board_s"] for result in self._results.values()),
+            "layers": len(types), "artifacts": len(self._results), "anchors": len(anchors), "recorded": recorded,
+            "method": chains[-1]["method"] if chains else "", "protocol": self._plan.rule.name,
+            "format": self._networks.format,
+        }  # fmt: skip
+        return fitted(self._empty(ways[-1], facts), types, rows, clocked)
+
+    def _counts(self, config: Mapping[str, Any]) -> bool:
+        """Whether a configuration is made of options that count here."""
+        return all(config[name] in values for name, values in self._plan.only.items())
+
+    def _empty(self, way: str, facts: Mapping[str, Any]) -> LatencyTable:
+        net = self._networks.net
+        return LatencyTable(
+            self._plan.name, self._plan.target, net.name, dict(net.options), self._networks.space, {}, way=way,
+            facts={**facts, "settings": self._settings},
+        )  # fmt: skip
+
+    def _kept(self) -> dict[str, Any]:
+        for stored in self._store.tables(name=self._plan.name):
+            settings = stored.document.get("settings")
+            if settings != self._settings:
+                raise UsageError(
+                    f"There is a latency table {self._plan.name} of another board, space or way of timing.",
+                    hint=f"Choose another --name, or remove it: `edgenas table remove {self._plan.name}`.",
+                )
+            return dict(stored.document.get("results", {}))
+        return {}
+
+    def _keep(self, document: Mapping[str, Any]) -> None:
+        facts = {
+            "layers": len(self.survey.samples),
+            "artifacts": len(self._results),
+            "building": "building" in document,
+        }
+        facts |= {name: document[name] for name in ("supernet", "held_out", "way", "grain") if name in document}
+        facts["supernet"] = self._networks.net.name
+        self._store.keep_table(
+            self._plan.name, self._plan.target, self._networks.space.hash, facts,
+            {**document, "settings": self._settings, "results": self._results},
+        )  # fmt: skip
+
+
+def fitted(
+    empty: LatencyTable, types: Sequence[LayerType], rows: Sequence[tuple[Counter[str], float]],
+    clocked: Mapping[str, float],
+) -> LatencyTable:  # fmt: skip
+    """A table from sums of layers and clocked layers.
+
+    Args:
+        empty: Board, super-network and space.
+        types: All layers.
+        rows: Of each measured artifact: how often it has each layer, and its latency, ms.
+        clocked: Times of single layers by a runtime's clock, ms.
+    """
+    places = {each.key: place for place, each in enumerate(types)}
+    counts = np.zeros((len(rows), len(types)))
+    for number, (found, _) in enumerate(rows):
+        for key, count in found.items():
+            counts[number, places[key]] = count
+    single = np.array([clocked.get(each.key) or np.nan for each in types])
+    totals = np.array([total for _, total in rows])
+    seen = (counts > 0).sum(axis=0) + np.isfinite(single)
+    found_times = decompose(types, counts, totals, single)
+    return empty.with_times(types, found_times, seen.astype(int).tolist(), np.isfinite(single).tolist())
+
+
+def infer_table(
+    networks: Networks, name: str, target: str, configs: Sequence[Mapping[str, Any]], latency_ms: Sequence[float],
+    way: str, on_progress: OnProgress = lambda progress: None,
+) -> LatencyTable:  # fmt: skip
+    """A table from latencies of whole networks, also kept in the store.
+
+    Args:
+        networks: The super-network's.
+        name: Of the table.
+        target: The board.
+        configs: Measured configurations.
+        latency_ms: Their latencies.
+        way: How they were measured.
+        on_progress: Told which network is looked at.
+
+    Raises:
+        UsageError: There are fewer than three.
+    """
+    if len(configs) < 3:
+        raise UsageError(
+            f"{len(configs)} measured networks of {target} do not tell their layers.",
+            hint="Measure at least three, or build the table: `edgenas table build`.",
+        )
+    survey = Survey(networks.space, networks.graph)
+    begun = time.monotonic()
+    rows = []
+    for number, (config, ms) in enumerate(zip(configs, latency_ms, strict=True)):
+        left_s = (time.monotonic() - begun) / number * (len(configs) - number) if number else None
+        on_progress(Progress(number, len(configs), "layers of a measured network", left_s))
+        rows.append((survey.counts(config), float(ms)))
+    types = [sample.layer.type for sample in survey.samples.values()]
+    net = networks.net
+    empty = LatencyTable(
+        name, target, net.name, dict(net.options), networks.space, {}, way=way,
+        facts={"layers": len(types), "artifacts": len(rows), "board_s": 0.0, "method": "inferred"},
+    )  # fmt: skip
+    table = fitted(empty, types, rows, {})
+    keep_table(networks, table)
+    return table
+
+
+def keep_table(networks: Networks, table: LatencyTable) -> None:
+    """Keep a finished table in the store."""
+    facts = {"layers": len(table.entries), "supernet": table.supernet, "held_out": dict(table.held_out),
+             "way": table.way, "grain": table.grain, "building": False}  # fmt: skip
+    networks.workspace.store.keep_table(table.name, table.target, table.space.hash, facts, table.to_dict())
+
+
+def stored_table(networks_store: Any, name: str) -> LatencyTable:
+    """A finished table of the store.
+
+    Raises:
+        UsageError: There is none of that name, or it is still being built.
+    """
+    for stored in networks_store.tables(name=name):
+        if stored.facts.get("building"):
+            raise UsageError(f"The latency table {name} is not finished.", hint="Go on with `edgenas table build`.")
+        return LatencyTable.from_dict(stored.document)
+    raise UsageError(f"There is no latency table {name!r}.", hint="See `edgenas table list`.")
+
+
+def _way(found: Measurement, rule: Protocol) -> str:
+    return way_of(found.runtime.id, rule.to_dict(), "fp32")
