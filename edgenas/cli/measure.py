@@ -47,12 +47,14 @@ def command(
     from edgenas.cli.configuration import read_config
     from edgenas.cli.measurement_facts import facts_of, json_of
     from edgenas.compile import host_outputs
-    from edgenas.lab import protocol
+    from edgenas.errors import Unmeasurable
+    from edgenas.lab import Measurement, protocol
     from edgenas.lab.native import find_runtime, is_native
     from edgenas.lab.probe import format_for
     from edgenas.pipeline.boards import Boards, Incident
     from edgenas.pipeline.evaluator import INPUT_SEED
     from edgenas.pipeline.native import measure_native
+    from edgenas.pipeline.rules import TRIES, Rules
     from edgenas.pipeline.subject import Subject
 
     space = workspace()
@@ -74,14 +76,26 @@ def command(
     def tell(incident: Incident) -> None:
         output.note(f"{incident.message} Trying again.")
 
-    if native:
-        measurement = measure_native(space, board, artifact, rule, again=again, on_fault=output.note)
-    else:
-        with Boards(space, tell, purpose="one measurement", patience=patience(wait, priority)) as boards:
-            measurement, _ = boards.measure(target, artifact, inputs, host_outputs(artifact, inputs), rule, again=again)
+    with Boards(space, tell, purpose="one measurement", patience=patience(wait, priority)) as boards:
+
+        def once(again: bool) -> Measurement:
+            if native:
+                return measure_native(space, board, artifact, rule, again=again, on_fault=output.note)
+            expected = host_outputs(artifact, inputs)
+            return boards.measure(target, artifact, inputs, expected, rule, again=again)[0]
+
+        measurement = once(again)
+        accepted = Rules().accepted(board.family)
+        for number in range(2, TRIES + 1):
+            if measurement.verdict in accepted:
+                break
+            output.note(f"{measurement.verdict}: {measurement.evidence[0]} Measuring again, {number} of {TRIES}.")
+            measurement = once(True)
     if as_json:
         output.emit_json(json_of(measurement))
-        return
-    output.facts(facts_of(measurement))
-    for sentence in measurement.evidence:
-        output.note(sentence)
+    else:
+        output.facts(facts_of(measurement))
+        for sentence in measurement.evidence:
+            output.note(sentence)
+    if measurement.verdict not in accepted:
+        raise Unmeasurable(f"{target}: none of {TRIES} measurements was {' or '.join(accepted)}.")

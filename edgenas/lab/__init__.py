@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgenas.lab.steps import BoardState, Outcome, Step, StepResult
     from edgenas.lab.targets import Target
     from edgenas.lab.transport import Channel, CommandResult, Transport, open_transport, register_transport
-    from edgenas.lab.verdicts import Verdict, verdict, worth_again
+    from edgenas.lab.verdicts import Verdict, verdict
 
 _HOMES = {
     "agent": ("AgentClient", "connect"),
@@ -51,7 +51,7 @@ _HOMES = {
     "steps": ("BoardState", "Outcome", "Step", "StepResult"),
     "targets": ("Target",),
     "transport": ("Channel", "CommandResult", "Transport", "open_transport", "register_transport"),
-    "verdicts": ("Verdict", "verdict", "worth_again"),
+    "verdicts": ("Verdict", "verdict"),
 }  # fmt: skip
 _PLACES = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -61,7 +61,7 @@ __all__ = [
     "Measurement", "Outcome", "Pool", "Probe", "Protocol", "Reference", "Reservation", "Reservations", "RuntimeBuild",
     "Schedule", "SetAside", "Step", "StepResult", "Target", "Task", "Transport", "Verdict", "connect", "doctor",
     "families", "family", "measurement_key", "offered_key", "open_transport", "protocol", "reference_network",
-    "register_transport", "remember_key", "runtime_for", "trust", "verdict", "worth_again",
+    "register_transport", "remember_key", "runtime_for", "trust", "verdict",
 ]  # fmt: skip
 
 

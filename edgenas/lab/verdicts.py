@@ -15,8 +15,6 @@ from edgenas_agent.wander import block_medians, block_range, trend, whole_blocks
 
 from edgenas.lab.measurement import Protocol
 
-#: Verdicts after which measuring again may give a better one; the rest of a study's boards decide how often.
-WORTH_AGAIN = ("noisy", "drifted", "preempted", "throttled")
 #: Robust coefficient of variation above which trtexec warns (sampleOptions.h).
 NOISY_CV = 0.025
 #: Two blocks may differ by so much before the board is said to drift, and the reference network from what is known.
@@ -92,15 +90,6 @@ def verdict(
     name = next((name for name in ORDER if found[name]), "ok")
     evidence = tuple(sentence for each in ORDER for sentence in found[each])
     return Verdict(name, latency / 1e6, low / 1e6, high / 1e6, evidence)
-
-
-def worth_again(judged: Verdict | str) -> bool:
-    """Whether measuring once more may give a better verdict. A caller bounds how often it asks.
-
-    Args:
-        judged: A verdict, or its name.
-    """
-    return (judged if isinstance(judged, str) else judged.name) in WORTH_AGAIN
 
 
 def _throttling(conditions: Mapping[str, Any]) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
 
 from edgenas.compile import host_outputs
-from edgenas.errors import StoreError, UsageError
+from edgenas.errors import UsageError
 from edgenas.lab import Measurement, Protocol
 from edgenas.lab.layer_times import attribute
 from edgenas.lab.layers import layers_of
@@ -124,18 +124,16 @@ class TableBuilder:
         self._results = self._kept()
         self.survey.run(self._plan.networks, self._on_survey)
         jobs = self._jobs(0)
-        done, spent_s = 0, 0.0
-        clock = True
+        done, spent_s, measured, clock = 0, 0.0, 0, True
         while done < len(jobs):
             job = jobs[done]
-            open_jobs = sum(each.key not in self._results for each in jobs[done:])
-            measured = done - (len(jobs[:done]) - sum(each.key in self._results for each in jobs[:done]))
-            left_s = spent_s / measured * open_jobs if spent_s and measured else None
-            self._on_progress(Progress(done, len(jobs), job.what, left_s))
             if job.key not in self._results:
+                left = sum(each.key not in self._results for each in jobs[done:])
+                left_s = spent_s / measured * left if measured else None
+                self._on_progress(Progress(done, len(jobs), job.what, left_s))
                 begun = time.monotonic()
                 self._results[job.key] = self._anchor(job) if job.chain is None else self._clock(job)
-                spent_s += time.monotonic() - begun
+                spent_s, measured = spent_s + time.monotonic() - begun, measured + 1
                 self._keep({"building": True})
             if clock and job.chain is not None and not self._results[job.key]["clocked_ms"]:
                 clock = False
@@ -192,21 +190,21 @@ class TableBuilder:
             artifact, inputs_of(artifact), self._plan.rule, runs=self._plan.runs, max_s=PROFILE_S
         )  # fmt: skip
         board_s = time.monotonic() - begun
-        times = Counter[str]()
+        times: dict[str, float] = {}
         if profile.nodes:
             # A row is named after the layer that its first node is of; `layer<n>.` says which.
             owners = {layer.name: layer.nodes[0] for layer in layers_of(job.chain.graph)}
             for row in attribute(profile, job.chain.graph):
                 if row.name in owners:
                     number = int(owners[row.name].partition(".")[0].removeprefix("layer"))
-                    times[job.chain.layers[number]] += row.net_ms  # type: ignore[assignment]
+                    key = job.chain.layers[number]
+                    times[key] = times.get(key, 0.0) + row.net_ms
         return {
-            "layers": list(job.chain.layers), "total_ms": profile.plain_ms, "clocked_ms": dict(times),
+            "layers": list(job.chain.layers), "total_ms": profile.plain_ms, "clocked_ms": times,
             "method": profile.method, "board_s": board_s,
         }  # fmt: skip
 
     def _table(self) -> LatencyTable:
-        types = [sample.layer.type for sample in self.survey.samples.values()]
         rows: list[tuple[Counter[str], float]] = []
         ways = [result["way"] for result in self._results.values() if "way" in result]
         anchors = [result for result in self._results.values() if "config" in result]

@@ -7,11 +7,12 @@ beside the super-network's own, so that search, predictors and stores see one sp
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
+from edgenas.compile import fold, trace
 from edgenas.compile.artifact import TensorSpec
 from edgenas.errors import SuperNetworkError
 from edgenas.spaces import Choice, SearchSpace, Value
@@ -31,7 +32,7 @@ class MixedPrecision:
 
     Its space has the choices ``precision0..`` beside those of the super-network. What a stage is, the super-network
     may tell by a method ``precision_stages(config)``, which gives for each stage, always the same number of them, the
-    paths of its layers in the sub-network; else the layers are cut into :data:`PARTS`. Extracted sub-networks compute
+    paths of its layers in the sub-network; else its layers are cut into :data:`PARTS`. Extracted sub-networks compute
     in float32; :meth:`quantized` says what the compiler makes int8.
 
     Args:
@@ -113,10 +114,16 @@ class MixedPrecision:
         Args:
             config: A configuration.
             module: Its sub-network.
+
+        Raises:
+            UnknownLayer: It has a layer that cannot be compiled, and so no stages that could be found.
         """
         precisions = self.precisions(config)
-        stages = _told(self.net, self._own(self._space.canonical(config))) or _cut(module)
-        places = {path: number for number, paths in enumerate(stages) for path in paths}
+        stages = _told(self.net, self._own(self._space.canonical(config)))
+        if stages is None:
+            places = _cut(module, self.input_specs(config))
+        else:
+            places = {path: number for number, paths in enumerate(stages) for path in paths}
 
         def chosen(path: str) -> bool:
             layer = path.partition("/")[0]
@@ -151,13 +158,14 @@ def _told(net: SuperNetwork, config: Mapping[str, Any]) -> Stages | None:
     return None if tell is None else tell(config)
 
 
-def _cut(module: nn.Module) -> Stages:
-    """Runs of layers of equal length; what holds layers goes with the last of them, where its results are joined."""
-    paths = [name for name, _ in module.named_modules() if name]
-    layers = [name for name in paths if next(module.get_submodule(name).children(), None) is None]
-    number = {name: place * PARTS // len(layers) for place, name in enumerate(layers)}
-    stages: list[list[str]] = [[] for _ in range(PARTS)]
-    for path in paths:
-        last = max(place for name, place in number.items() if name == path or name.startswith(f"{path}."))
-        stages[last].append(path)
-    return tuple(tuple(stage) for stage in stages)
+def _cut(module: nn.Module, specs: Sequence[TensorSpec]) -> dict[str, int]:
+    """The stage of each node of the layer graph: runs of layers of equal length, each with what follows its layers."""
+    graph = fold(trace(module, specs))
+    count = sum(node.macs > 0 for node in graph.nodes)
+    seen, stage, places = 0, 0, {}
+    for node in graph.nodes:
+        if node.macs:
+            stage = seen * PARTS // count
+            seen += 1
+        places[node.name] = stage
+    return places

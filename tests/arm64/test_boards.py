@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from edgenas.compile import host_outputs
 from edgenas.compile.artifact import Array, Artifact
 from edgenas.deploy import ReleasePlan
 from edgenas.errors import VerificationFailed
-from edgenas.lab import Measurement, connect, family, protocol
+from edgenas.lab import Measurement, connect, family, protocol, reference_network
 from edgenas.lab.session import SILENCE_S
 from edgenas.pipeline.boards import Boards, Incident
 from edgenas.pipeline.workspace import Workspace
@@ -36,7 +36,9 @@ pytestmark = [pytest.mark.arm64, pytest.mark.timeout(900)]
 #: ticks of the board's kernel, or the median flips between runs with a tick and runs without.
 RULE = protocol("quick", min_samples=65, max_samples=65, max_s=20.0, warmup_min_s=0.01, warmup_max_s=0.3)
 #: Long enough to be hit in the middle.
-LONG = protocol("quick", min_samples=3000, max_samples=3000, max_s=60.0, warmup_min_s=0.01, warmup_max_s=0.3)
+LONG = replace(RULE, min_samples=3000, max_samples=3000, max_s=60.0, interleave=False)
+#: Separate runs of the reference network, with an agent and a session of its own each.
+RUNS = 10
 NETS = {"fp32": networks.onnx_fp32, "int8": networks.onnx_int8, "tflite": networks.tflite_fp32}
 
 Table = dict[str, dict[str, list[Measurement]]]
@@ -94,6 +96,19 @@ def test_a_latency_repeats_to_a_tenth_of_a_percent(measured: Table) -> None:
             assert first.latency_ms == pytest.approx(second.latency_ms, rel=1e-3), (board, name, spread)
             assert first.verdict == second.verdict == "ok", (board, name, first.evidence, second.evidence)
             assert first.output_sha256 == second.output_sha256
+
+
+def test_ten_separate_runs_of_the_reference_network_are_within_two_percent(arm_lab: ArmLab, measured: Table) -> None:
+    reference = reference_network("onnx", arm_lab.workspace.home)
+    assert reference is not None
+    found = []
+    for _ in range(RUNS):
+        with connect(arm_lab.target("pi5"), home=arm_lab.workspace.home) as agent:
+            measurement, _ = agent.measure(reference.artifact, reference.inputs, RULE)
+        assert measurement.verdict == "ok", measurement.evidence
+        found.append(measurement.latency_ms)
+    print("reference:", [round(ms, 4) for ms in found])
+    assert max(found) < 1.02 * min(found)
 
 
 def test_the_boards_are_three_different_devices(measured: Table) -> None:

@@ -27,6 +27,7 @@ from edgenas.errors import (
     PythonTooOld,
     ResultUnread,
     RuntimeMissing,
+    Unmeasurable,
     UsageError,
 )
 from edgenas.lab import Target, doctor, measurement_key, protocol
@@ -298,6 +299,26 @@ def test_edgenas_measure_needs_no_python_on_the_phone(bare: AdbDevice, home: Pat
     assert said["latency_ms"] == pytest.approx(33.2094)
     assert said == json.loads(again.stdout)  # recorded, not measured again
     assert sum(service == "sync:" for service in bare.services) == 2  # the program and the model, once each
+
+
+def test_a_measurement_that_stays_doubtful_is_made_again_and_said_to_be_none(
+    bare: AdbDevice, home: Path, tmp_path: Path
+) -> None:
+    slower = PROGRAM.replace(
+        'read kind <"$graph"', 'n=$(cat "$graph.n" 2>/dev/null || echo 1); echo $((n * 2)) >"$graph.n"'
+    ).replace("$((33209 / threads))", "$((3320 * n))")  # fmt: skip
+    (home / "commands" / "benchmark_model").write_text(slower)
+    checkpoint = tmp_path / "digits.pt"
+    train_supernet("demo_mbv3", "digits", checkpoint, TrainingPlan(steps=2, batch_size=16, calibration_images=32))
+    store = Workspace(home).store
+    store.add_target(native_target(bare))
+    words = ["--home", str(home), "measure", str(checkpoint), "smallest", "--target", "phone", "--protocol", "quick"]
+    with bare:
+        done = CliRunner().invoke(app, [*words, "--json"])
+    assert isinstance(done.exception, Unmeasurable)
+    assert done.exception.exit_code == 1
+    assert "Measuring again, 3 of 3" in done.stderr
+    assert json.loads(done.stdout)["verdict"] == "drifted"
 
 
 def test_a_study_runs_on_a_phone_without_python(bare: AdbDevice, home: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgenas.lab import Verdict, protocol, verdict, worth_again
+from edgenas.lab import Verdict, protocol, verdict
 
 MS = 1_000_000
 ASKED = protocol("standard")
@@ -153,12 +153,6 @@ def test_a_board_that_does_not_let_a_measurement_go_first_is_blamed_where_it_was
     assert found.name == "preempted"
     assert "does not let this user" in found.evidence[1]
     assert not any("does not let" in sentence for sentence in judge([steady()] * 4, seen=waited([0.0] * 4)).evidence)
-
-
-def test_what_is_worth_measuring_again() -> None:
-    assert not worth_again("ok")
-    assert all(worth_again(name) for name in ("noisy", "drifted", "preempted", "throttled"))
-    assert worth_again(judge([steady(level) for level in (2.0, 3.0)]))
 
 
 def test_three_blocks_that_differ_say_less_than_their_range() -> None:
