@@ -54,9 +54,16 @@ def targets_of(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def needs_images(names: Sequence[str], compiling: Compiling) -> bool:
-    """Whether values cannot be had for a super-network that takes no images."""
-    return "accuracy" in names or bool(_scores_of(names)) or compiling.quantized
+def check_data(subject: Subject, names: Sequence[str], compiling: Compiling) -> None:
+    """Make sure that there is data for all values.
+
+    Raises:
+        DataError: There is none.
+    """
+    if _scores_of(names):
+        _ = subject.images
+    if "accuracy" in names or compiling.quantized:
+        _ = subject.examples
 
 
 def _scores_of(names: Sequence[str]) -> list[str]:

@@ -21,6 +21,8 @@ from edgenas.pipeline.evaluator import INPUT_SEED
 from edgenas.pipeline.workspace import Workspace
 from edgenas.spaces import SearchSpace
 from edgenas.supernets import SuperNetwork
+from edgenas.tables.blocks import blocks_of, network_shape
+from edgenas.tables.layers import LayerType, placed_layers
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Networks:
         Raises:
             UnknownLayer: It has none.
         """
-        return fold(trace(self.net.extract(config), self._specs(config)))
+        return layer_graph(self.net, config)
 
     def timed(self, config: Mapping[str, Any]) -> Artifact:
         """What is timed of a configuration: its artifact with ordinary numbers for weights, as studies time it.
@@ -61,10 +63,10 @@ class Networks:
             "space_hash": self.space.hash,
             "config": self.space.canonical(config),
         }
+        module, specs = self.net.extract(config), specs_of(self.net, config)
         artifact = compile_module(
-            self.net.extract(config), self._specs(config), self.workspace.artifacts, format=self.format, check=False,
-            metadata=metadata,
-        )  # fmt: skip
+            module, specs, self.workspace.artifacts, format=self.format, check=False, metadata=metadata
+        )
         filled = _filled(artifact)
         self.workspace.store.add_artifact(filled, self.space.key(config))
         return filled
@@ -94,9 +96,37 @@ class Networks:
         inputs = inputs_of(artifact)
         return boards.measure(target, artifact, inputs, host_outputs(artifact, list(inputs)), rule)[0]
 
-    def _specs(self, config: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
-        several = getattr(self.net, "input_specs", None)
-        return (self.net.input_spec(config),) if several is None else tuple(several(config))
+
+def specs_of(net: SuperNetwork, config: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    """All inputs of a sub-network."""
+    several = getattr(net, "input_specs", None)
+    return (net.input_spec(config),) if several is None else tuple(several(config))
+
+
+def layer_graph(net: SuperNetwork, config: Mapping[str, Any]) -> Graph:
+    """The folded layer graph of a configuration.
+
+    Raises:
+        UnknownLayer: It has none.
+    """
+    return fold(trace(net.extract(config), specs_of(net, config)))
+
+
+def layer_types(net: SuperNetwork, config: Mapping[str, Any], grain: str = "layer") -> list[LayerType]:
+    """The layers of a configuration as entries of a table, as often as they occur.
+
+    Args:
+        net: The super-network.
+        config: Of its space.
+        grain: ``layer``, or ``block`` for tables with Once-for-All's keys.
+
+    Raises:
+        UnknownLayer: It has no layer graph.
+        UsageError: Blocks of another family than MobileNetV3.
+    """
+    if grain == "block":
+        return list(blocks_of(network_shape(net, config)).values())
+    return [layer.type for layer in placed_layers(layer_graph(net, config))]
 
 
 def inputs_of(artifact: Artifact) -> Sequence[Array]:

@@ -12,7 +12,7 @@ from edgenas.errors import Busy, CheckpointError, DeviceError, EdgenasError, Lin
 from edgenas.lab import BoardFigures, Incident, Protocol, protocol
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.compiling import MIXED, Compiling
-from edgenas.pipeline.evaluator import BoardEvaluator, needs_images, targets_of
+from edgenas.pipeline.evaluator import BoardEvaluator, check_data, targets_of
 from edgenas.pipeline.known import known_values
 from edgenas.pipeline.leasing import Patience
 from edgenas.pipeline.pooled import PooledBoards
@@ -123,8 +123,7 @@ def start_study(
         },
     )
     targets = targets_of(settings.needed)
-    if needs_images(settings.needed, plan.compiling):
-        _ = subject.images
+    check_data(subject, settings.needed, plan.compiling)
     compiling = plan.compiling.settled(workspace, targets)
     settings = replace(settings, extra={**settings.extra, **compiling.to_dict()})
     with _boards(workspace, plan.name, targets, plan.protocol, plan.rules, compiling, watch, patience) as boards:

@@ -17,27 +17,27 @@ from edgenas.compile.artifact import Array, TensorSpec
 from edgenas.compile.host import host_runner
 from edgenas.data import Dataset, load_dataset
 from edgenas.errors import CheckpointError, DataError, UsageError
-from edgenas.evaluate import AccuracyEvaluator
+from edgenas.pipeline.examples import ArrayExamples, Examples, ImageExamples, count_right, input_specs
 from edgenas.predict.scores import compute_scores
 from edgenas.supernets import SuperNetwork, checkpoint
-from edgenas.supernets.calibration import top1_percent
+from edgenas.supernets.calibration import evaluation
 from edgenas.supernets.mixed_precision import MixedPrecision
 
-#: As many show the ranges of activations; more change them little.
-CALIBRATION_IMAGES = 64
+#: As many examples show the ranges of activations; more change them little.
+CALIBRATED_ON = 64
 #: As `edgenas supernet score` takes.
 SCORED_IMAGES = 16
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained super-network and the images that it is judged by.
+    """A trained super-network and what it is judged by.
 
     Attributes:
         net: The super-network; where the precision of each stage is searched too, a :class:`MixedPrecision`.
         name: Under which the registry makes it.
         dataset: Its images; ``None`` for one that takes no images.
-        data: Where they come from.
+        data: Where images or other examples come from; empty where there are none.
         sha256: Of the checkpoint's file.
     """
 
@@ -53,7 +53,8 @@ class Subject:
 
         Args:
             path: A checkpoint that edgenas wrote.
-            data: Data set; empty takes the one that the super-network was trained on.
+            data: Data set; empty takes the one that the super-network was trained on. For one that takes no images, a
+                file as :class:`ArrayExamples` takes it, or none.
             mixed: Whether configurations also say the precision of each stage.
 
         Raises:
@@ -62,21 +63,35 @@ class Subject:
         """
         net, stored = checkpoint.load(path)
         sha256 = _sha256(path)
-        source, dataset = data or str(stored.data.get("name", "")), None
+        source, dataset = data, None
         if _takes_images(net):
+            source = data or str(stored.data.get("name", ""))
             if not source:
                 raise DataError(
                     f"{path} does not say which data it was trained on.", hint="Name a data set with --data."
                 )
             dataset = load_dataset(source)
             _check_fit(net, dataset, path)
-        elif data:
-            raise DataError(f"{path} takes no images; here data sets are of images.", hint="Leave --data out.")
-        return cls(MixedPrecision(net) if mixed else net, stored.supernet, dataset, source, sha256)
+        subject = cls(MixedPrecision(net) if mixed else net, stored.supernet, dataset, source, sha256)
+        if source:
+            _ = subject.examples
+        return subject
 
     @cached_property
-    def _evaluator(self) -> AccuracyEvaluator:
-        return AccuracyEvaluator(self.net, self.images)
+    def examples(self) -> Examples:
+        """To judge and calibrate by.
+
+        Raises:
+            DataError: There are none, or they do not fit.
+        """
+        if self.dataset is not None:
+            return ImageExamples(self.net, self.dataset)
+        if not self.data:
+            raise DataError(
+                f"Super-network {self.name} has no examples to be judged or calibrated by.",
+                hint="Name a file of them with --data, or search latency, memory, macs, params or size_bytes.",
+            )
+        return ArrayExamples(self.net, Path(self.data))
 
     @property
     def images(self) -> Dataset:
@@ -86,16 +101,12 @@ class Subject:
             DataError: The super-network takes no images.
         """
         if self.dataset is None:
-            raise DataError(
-                f"Super-network {self.name} takes no images: there is nothing to judge, score or calibrate it by.",
-                hint="Search latency, memory, macs, params or size_bytes in fp32 or fp16; `edgenas supernet evaluate` "
-                "judges translations.",
-            )
+            raise DataError(f"Super-network {self.name} takes no images, as zero-cost scores and releases need them.")
         return self.dataset
 
     def inputs(self, config: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
         """Inputs of a sub-network for one example."""
-        return _input_specs(self.net, config)
+        return input_specs(self.net, config)
 
     def calibrated(self, config: Mapping[str, Any]) -> Any:
         """The sub-network of a configuration with its batch norms calibrated; has ``macs`` and ``params``.
@@ -103,7 +114,7 @@ class Subject:
         Raises:
             SpaceError: The configuration lies outside the space.
         """
-        return self.net.extract(config) if self.dataset is None else self._evaluator.subnetwork(config)
+        return self.net.extract(config) if self.dataset is None else self.examples.prepared(config)
 
     def scores(self, config: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
         """Zero-cost scores of a configuration on a few images of the training split, as its sub-network is extracted.
@@ -112,32 +123,42 @@ class Subject:
             DataError: The super-network takes no images.
             EvaluationFailed: A score is no finite number.
         """
-        batches = self.images.batches("train", self._evaluator.resolution(config), SCORED_IMAGES, SCORED_IMAGES)
+        side = self.net.input_spec(config).shape[-1]
+        batches = self.images.batches("train", side, SCORED_IMAGES, SCORED_IMAGES)
         return compute_scores(self.net.extract(config), *next(iter(batches)), names)
 
     def accuracy(self, module: Any, split: str) -> float:
-        """Top-1 accuracy of a sub-network on a split, in percent."""
-        return top1_percent(module, self._evaluator.batches(split, self._evaluator.resolution(module.config)))
+        """Top-1 accuracy of a sub-network on a split, in percent.
+
+        Raises:
+            DataError: There are no examples.
+        """
+        right = counted = 0
+        for inputs, labels in self.examples.batches(split, module.config):
+            with evaluation(module):
+                outputs = _first(module(*inputs)).numpy()
+            found = count_right(outputs, labels.numpy())
+            right, counted = right + found[0], counted + found[1]
+        return 100.0 * right / counted
 
     def artifact_accuracy(self, artifact: Artifact, config: Mapping[str, Any], split: str = "valid") -> float:
         """Top-1 accuracy of an artifact itself on a split, in percent, computed by its runtime on this computer.
 
         Raises:
             CompileError: The runtime fails on it.
+            DataError: There are no examples.
         """
         run = host_runner(artifact)
-        correct = total = 0
-        for images, labels in self._evaluator.batches(split, self._evaluator.resolution(config)):
-            for image, label in zip(images, labels, strict=True):
-                scores = run([artifact.inputs[0].arrange(image[None].numpy())])[0]
-                correct += int(scores.argmax()) == int(label)
-                total += 1
-        return 100.0 * correct / total
+        right = counted = 0
+        for inputs, label in self.examples.samples(split, config):
+            arranged = [spec.arrange(array) for spec, array in zip(artifact.inputs, inputs, strict=True)]
+            found = count_right(run(arranged)[0], label)
+            right, counted = right + found[0], counted + found[1]
+        return 100.0 * right / counted
 
     def held_back(self, config: Mapping[str, Any]) -> tuple[Array, Array]:
         """The images that neither training nor search saw, as the configuration wants them, and their labels."""
-        resolution = self._evaluator.resolution(config)
-        batches = list(self.images.batches("test", resolution, 256))
+        batches = list(self.images.batches("test", self.net.input_spec(config).shape[-1], 256))
         return np.concatenate([x.numpy() for x, _ in batches]), np.concatenate([y.numpy() for _, y in batches])
 
     def compile(
@@ -150,7 +171,7 @@ class Subject:
             module: Its sub-network.
             folder: Of artifacts.
             format: Of the artifact.
-            precision: ``int8`` is calibrated on images of the training split; ``mixed`` quantizes the stages that the
+            precision: ``int8`` is calibrated on the training split; ``mixed`` quantizes the stages that the
                 configuration says, for a subject that was loaded so.
 
         Raises:
@@ -173,16 +194,11 @@ class Subject:
             options["quantized"] = self.net.quantized(config, module)
             precision = "int8" if "int8" in self.net.precisions(config) else "fp32"
         if precision == "int8":
-            options["calibration"] = self._calibration(config)
-            metadata["calibration"] = {"data": self.images.fingerprint, "images": len(options["calibration"])}
+            options["calibration"] = [inputs for inputs, _ in self.examples.samples("train", config, CALIBRATED_ON)]
+            metadata["calibration"] = {"data": self.examples.fingerprint, "images": len(options["calibration"])}
         return compile_module(
             module, self.inputs(config), folder, format=format, precision=precision, metadata=metadata, **options
         )
-
-    def _calibration(self, config: Mapping[str, Any]) -> list[list[Array]]:
-        resolution = self._evaluator.resolution(config)
-        batches = self.images.batches("train", resolution, CALIBRATION_IMAGES, CALIBRATION_IMAGES)
-        return [[image[None].numpy()] for images, _ in batches for image in images]
 
     def provenance(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Where a release comes from and how its input is made."""
@@ -201,13 +217,15 @@ class Subject:
         }
 
 
-def _input_specs(net: SuperNetwork, config: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
-    several = getattr(net, "input_specs", None)
-    return (net.input_spec(config),) if several is None else tuple(several(config))
+def _first(outputs: Any) -> Any:
+    """The one that answers, of a tensor or several."""
+    if isinstance(outputs, Mapping):
+        return next(iter(outputs.values()))
+    return outputs[0] if isinstance(outputs, list | tuple) else outputs
 
 
 def _takes_images(net: SuperNetwork) -> bool:
-    specs = _input_specs(net, net.space.extremes()[0])
+    specs = input_specs(net, net.space.extremes()[0])
     return len(specs) == 1 and len(specs[0].shape) == 4
 
 

@@ -5,26 +5,32 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgenas.compile import host_outputs
+from edgenas.compile import Artifact, host_outputs
+from edgenas.compile.graph import Graph
 from edgenas.errors import UsageError
 from edgenas.lab import Measurement, Protocol
 from edgenas.lab.layer_times import attribute
 from edgenas.lab.layers import layers_of
 from edgenas.pipeline.boards import Boards
-from edgenas.pipeline.networks import Networks, inputs_of
+from edgenas.pipeline.networks import Networks, inputs_of, layer_graph
 from edgenas.spaces import Value
+from edgenas.store import Store
 from edgenas.store.timings import way_of
+from edgenas.supernets import SuperNetwork, create
+from edgenas.tables.blocks import blocks_of, layers_by_block, network_shape
 from edgenas.tables.chains import Chain, batches, chain
 from edgenas.tables.decomposition import decompose
-from edgenas.tables.layers import LayerType
-from edgenas.tables.survey import Survey
-from edgenas.tables.table import LatencyTable
+from edgenas.tables.files import read_table
+from edgenas.tables.layers import LayerType, placed_layers
+from edgenas.tables.survey import QUIET, Survey
+from edgenas.tables.table import Entry, LatencyTable
 
 #: A chain computes at most so many times what the largest network does.
 CHAIN_NETWORKS = 4
@@ -33,6 +39,10 @@ GROUPINGS = 4
 #: Networks that are measured already count as anchors too, so many of them at most.
 MOST_RECORDED = 60
 PROFILE_S = 20.0
+#: Whole networks for each layer, and at least and at most.
+ANCHOR_SHARE, ANCHORS = 0.05, (3, 12)
+#: Every such anchor is measured as candidates are; the others are timed in a bare loop, which takes a fraction of that.
+MEASURED_EVERY = 3
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class TablePlan:
         target: The board.
         rule: How whole networks are timed; the clock goes by its threads and cores.
         only: Options that count, for choices of which not all do.
-        anchors: Whole networks to measure.
+        anchors: Whole networks to look at; 0 takes as many as suit the number of layers.
         runs: Times of each layer by the runtime's clock.
         networks: At most so many are looked at to find the layers.
     """
@@ -53,7 +63,7 @@ class TablePlan:
     target: str
     rule: Protocol
     only: Mapping[str, Sequence[Value]] = field(default_factory=dict)
-    anchors: int = 6
+    anchors: int = 0
     runs: int = 30
     networks: int = 400
 
@@ -84,6 +94,7 @@ class _Job:
     what: str
     config: Mapping[str, Any] | None = None
     chain: Chain | None = None
+    measured: bool = False
 
 
 class TableBuilder:
@@ -132,7 +143,7 @@ class TableBuilder:
                 left_s = spent_s / measured * left if measured else None
                 self._on_progress(Progress(done, len(jobs), job.what, left_s))
                 begun = time.monotonic()
-                self._results[job.key] = self._anchor(job) if job.chain is None else self._clock(job)
+                self._results[job.key] = self._anchor(job) if job.chain is None else self._chain(job)
                 spent_s, measured = spent_s + time.monotonic() - begun, measured + 1
                 self._keep({"building": True})
             if clock and job.chain is not None and not self._results[job.key]["clocked_ms"]:
@@ -161,63 +172,74 @@ class TableBuilder:
             for each in chains
         ]
         space = self._networks.space
-        wanted = {space.key(config): config for config in islice(self.survey.configurations(seed=1), 50)}
+        few, most = ANCHORS
+        count = self._plan.anchors or int(np.clip(round(ANCHOR_SHARE * len(samples)), few, most))
+        wanted = {space.key(config): config for config in islice(self.survey.configurations(seed=1), 4 * count)}
         anchors = [
-            _Job(f"anchor:{key}", f"whole network {n + 1}", config=config)
-            for n, (key, config) in enumerate(islice(wanted.items(), self._plan.anchors))
+            _Job(f"anchor:{key}", f"whole network {n + 1}", config=config, measured=n % MEASURED_EVERY == 0)
+            for n, (key, config) in enumerate(islice(wanted.items(), count))
         ]
         return [job for pair in zip_longest(anchors, linked) for job in pair if job is not None]
 
     def _anchor(self, job: _Job) -> dict[str, Any]:
         assert job.config is not None
-        artifact = self._networks.timed(job.config)
-        inputs = inputs_of(artifact)
-        expected = host_outputs(artifact, list(inputs))
+        artifact, graph = self._networks.timed(job.config), self._networks.graph(job.config)
+        keys = {layer.name: layer.type.key for layer in placed_layers(graph)}
         self._boards.ready(self._plan.target, artifact.format)
-        begun = time.monotonic()
-        found, _ = self._boards.measure(self._plan.target, artifact, inputs, expected, self._plan.rule)
-        return {
-            "config": dict(job.config), "total_ms": found.latency_ms, "way": _way(found, self._plan.rule),
-            "board_s": time.monotonic() - begun,
-        }  # fmt: skip
+        result = {"config": dict(job.config), **self._clock(artifact, graph, keys)}
+        if job.measured:
+            inputs = inputs_of(artifact)
+            expected = host_outputs(artifact, list(inputs))
+            begun = time.monotonic()
+            found, _ = self._boards.measure(self._plan.target, artifact, inputs, expected, self._plan.rule)
+            result["board_s"] += time.monotonic() - begun
+            result |= {"measured_ms": found.latency_ms, "way": _way(found, self._plan.rule)}
+        return result
 
-    def _clock(self, job: _Job) -> dict[str, Any]:
+    def _chain(self, job: _Job) -> dict[str, Any]:
         assert job.chain is not None
-        artifact = self._networks.written(job.chain.graph, job.what)
+        artifact, graph = self._networks.written(job.chain.graph, job.what), job.chain.graph
+        # A layer is named after its place in the chain; `layer<n>.` begins the names of its nodes.
+        numbers = {layer.name: layer.nodes[0].partition(".")[0] for layer in layers_of(graph)}
+        keys = {name: job.chain.layers[int(text.removeprefix("layer"))] for name, text in numbers.items()}
+        return {"layers": list(job.chain.layers), **self._clock(artifact, graph, keys)}
+
+    def _clock(self, artifact: Artifact, graph: Graph, keys: Mapping[str, str]) -> dict[str, Any]:
+        """The time of an artifact, and of each layer by the runtime's clock, where it has one."""
         client = self._boards.client(self._plan.target)
         begun = time.monotonic()
         profile = client.profile(
             artifact, inputs_of(artifact), self._plan.rule, runs=self._plan.runs, max_s=PROFILE_S
         )  # fmt: skip
         board_s = time.monotonic() - begun
-        times: dict[str, float] = {}
-        if profile.nodes:
-            # A row is named after the layer that its first node is of; `layer<n>.` says which.
-            owners = {layer.name: layer.nodes[0] for layer in layers_of(job.chain.graph)}
-            for row in attribute(profile, job.chain.graph):
-                if row.name in owners:
-                    number = int(owners[row.name].partition(".")[0].removeprefix("layer"))
-                    key = job.chain.layers[number]
-                    times[key] = times.get(key, 0.0) + row.net_ms
-        return {
-            "layers": list(job.chain.layers), "total_ms": profile.plain_ms, "clocked_ms": times,
-            "method": profile.method, "board_s": board_s,
-        }  # fmt: skip
+        times: dict[str, list[float]] = {}
+        for row in attribute(profile, graph) if profile.nodes else ():
+            if row.name in keys:
+                times.setdefault(keys[row.name], []).append(row.net_ms)
+        clocked = {key: float(np.mean(several)) for key, several in times.items()}
+        return {"total_ms": profile.plain_ms, "clocked_ms": clocked, "method": profile.method, "board_s": board_s}
 
     def _table(self) -> LatencyTable:
-        rows: list[tuple[Counter[str], float]] = []
-        ways = [result["way"] for result in self._results.values() if "way" in result]
         anchors = [result for result in self._results.values() if "config" in result]
-        rows += [(self.survey.counts(result["config"]), result["total_ms"]) for result in anchors]
         chains = [result for result in self._results.values() if "layers" in result]
-        clocked = {key: ms for result in chains for key, ms in result["clocked_ms"].items()}
+        way = next(result["way"] for result in anchors if "way" in result)
+        # A bare loop and a measurement do not quite take the same: networks that have both tell how far they are apart.
+        apart = float(np.median([r["measured_ms"] / r["total_ms"] for r in anchors if "measured_ms" in r]))
+        rows = [
+            (self.survey.counts(r["config"]), r.get("measured_ms") or apart * r["total_ms"]) for r in anchors
+        ]  # fmt: skip
+        times: dict[str, list[float]] = {}
+        for result in self._results.values():
+            for key, ms in result["clocked_ms"].items():
+                times.setdefault(key, []).append(ms)
+        clocked = {key: float(np.median(several)) for key, several in times.items()}
         if not clocked:
-            rows += [(Counter(result["layers"]), result["total_ms"]) for result in chains]
+            rows += [(Counter(result["layers"]), apart * result["total_ms"]) for result in chains]
         known = {self._networks.space.key(result["config"]) for result in anchors}
         recorded = 0
         for timing in reversed(self._store.timings(self._plan.target, self._networks.space.hash)):
             key = self._networks.space.key(timing.config)
-            if timing.way == ways[-1] and key not in known and recorded < MOST_RECORDED and self._counts(timing.config):
+            if timing.way == way and key not in known and recorded < MOST_RECORDED and self._counts(timing.config):
                 known.add(key)
                 recorded += 1
                 rows.append((self.survey.counts(timing.config), timing.latency_ms))
@@ -225,10 +247,10 @@ class TableBuilder:
         facts = {
             "board_s": sum(result["board_s"] for result in self._results.values()),
             "layers": len(types), "artifacts": len(self._results), "anchors": len(anchors), "recorded": recorded,
-            "method": chains[-1]["method"] if chains else "", "protocol": self._plan.rule.name,
+            "method": chains[-1]["method"], "protocol": self._plan.rule.name,
             "format": self._networks.format,
         }  # fmt: skip
-        return fitted(self._empty(ways[-1], facts), types, rows, clocked)
+        return fitted(self._empty(way, facts), types, rows, clocked)
 
     def _counts(self, config: Mapping[str, Any]) -> bool:
         """Whether a configuration is made of options that count here."""
@@ -327,24 +349,23 @@ def infer_table(
         facts={"layers": len(types), "artifacts": len(rows), "board_s": 0.0, "method": "inferred"},
     )  # fmt: skip
     table = fitted(empty, types, rows, {})
-    keep_table(networks, table)
+    _keep_finished(networks.workspace.store, table)
     return table
 
 
-def keep_table(networks: Networks, table: LatencyTable) -> None:
-    """Keep a finished table in the store."""
+def _keep_finished(store: Store, table: LatencyTable) -> None:
     facts = {"layers": len(table.entries), "supernet": table.supernet, "held_out": dict(table.held_out),
              "way": table.way, "grain": table.grain, "building": False}  # fmt: skip
-    networks.workspace.store.keep_table(table.name, table.target, table.space.hash, facts, table.to_dict())
+    store.keep_table(table.name, table.target, table.space.hash, facts, table.to_dict())
 
 
-def stored_table(networks_store: Any, name: str) -> LatencyTable:
+def stored_table(store: Store, name: str) -> LatencyTable:
     """A finished table of the store.
 
     Raises:
         UsageError: There is none of that name, or it is still being built.
     """
-    for stored in networks_store.tables(name=name):
+    for stored in store.tables(name=name):
         if stored.facts.get("building"):
             raise UsageError(f"The latency table {name} is not finished.", hint="Go on with `edgenas table build`.")
         return LatencyTable.from_dict(stored.document)
@@ -353,3 +374,69 @@ def stored_table(networks_store: Any, name: str) -> LatencyTable:
 
 def _way(found: Measurement, rule: Protocol) -> str:
     return way_of(found.runtime.id, rule.to_dict(), "fp32")
+
+
+def supernet_of(table: LatencyTable) -> SuperNetwork:
+    """The super-network of a table, with fresh weights.
+
+    Raises:
+        SuperNetworkError: It is not known here.
+        UsageError: It has another space by now.
+    """
+    net = create(table.supernet, **table.options)
+    if net.space.hash != table.space.hash:
+        raise UsageError(
+            f"{table.supernet} has another search space than the table {table.name}.", hint="Build the table again."
+        )
+    return net
+
+
+def as_blocks(table: LatencyTable, most: int = 400) -> LatencyTable:
+    """The same with a row for each block, under Once-for-All's keys.
+
+    Raises:
+        UsageError: The super-network is none of the MobileNetV3 family.
+    """
+    net = supernet_of(table)
+    only = table.facts.get("settings", {}).get("only", {})
+    survey = Survey(table.space, lambda config: layer_graph(net, config), only)
+    entries: dict[str, Entry] = {}
+    quiet = 0
+    for config in islice(survey.configurations(), most):
+        before = len(entries)
+        shape = network_shape(net, config)
+        types = {block.key: block for block in blocks_of(shape).values()}
+        if all(key in entries for key in types):
+            quiet += 1
+        else:
+            for key, layers in layers_by_block(layer_graph(net, config), shape).items():
+                known = [table.entries[layer.key] for layer in layers if layer.key in table.entries]
+                if len(known) == len(layers):
+                    std_ms = float(np.sqrt(sum(entry.std_ms**2 for entry in known)))
+                    seen = min(entry.seen for entry in known)
+                    entries[key] = Entry(types[key], sum(entry.ms for entry in known), std_ms, seen, known[0].source)
+            quiet = quiet + 1 if len(entries) == before else 0
+        if quiet >= QUIET:
+            break
+    return replace(table, grain="block", entries=entries)
+
+
+def import_table(
+    store: Store, path: Path, format: str, name: str, target: str, net: SuperNetwork | None
+) -> LatencyTable:  # fmt: skip
+    """Keep a table from a file in the store.
+
+    Raises:
+        DataError: The file is damaged; the message names the line.
+        UsageError: The file does not say which super-network it is of.
+    """
+    if net is not None:
+        empty = LatencyTable(name, target, net.name, dict(net.options), net.space, {})
+    elif format == "json":
+        empty = None
+    else:
+        raise UsageError(f"{path} does not say which super-network it is of.", hint="Name it with --supernet.")
+    table = read_table(path, format, empty)
+    table = replace(table, name=name, target=target, facts={**table.facts, "file": str(path)})
+    _keep_finished(store, table)
+    return table

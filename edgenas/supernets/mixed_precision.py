@@ -6,7 +6,6 @@ beside the super-network's own, so that search, predictors and stores see one sp
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +53,8 @@ class MixedPrecision:
         self._space = _Space(own, choices)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "net":  # of a copy that is being made
+            raise AttributeError(name)
         return getattr(self.net, name)
 
     @property
@@ -79,7 +80,7 @@ class MixedPrecision:
             SpaceError: The configuration lies outside the space.
         """
         net: Any = self.net
-        return functools.partial(net, config=self._own(self._space.canonical(config)))
+        return net.active(self._own(self._space.canonical(config)))  # type: ignore[no-any-return]
 
     def input_spec(self, config: Mapping[str, Any]) -> TensorSpec:
         return self.net.input_spec(self._own(self._space.canonical(config)))

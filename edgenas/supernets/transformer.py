@@ -123,7 +123,7 @@ class HATTransformer(ElasticNetwork):
         tokens = self.sizes.tokens
         return (
             TensorSpec("src", "int64", (1, tokens), below=self._vocabularies[0]),
-            TensorSpec("src_lengths", "int64", (1,), below=tokens),
+            TensorSpec("src_lengths", "int64", (1,), below=tokens + 1),
             TensorSpec("prev_output_tokens", "int64", (1, tokens), below=self._vocabularies[1]),
         )
 

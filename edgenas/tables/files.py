@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from edgenas.tables.table import Entry, LatencyTable, entry_of
 
 COLUMNS = ("key", "kind", "detail", "macs", "moved_bytes", "nodes", "ms", "std_ms", "seen", "source")
 FORMATS = ("json", "csv", "parquet", "ofa")
-_YAML_LINE = re.compile(r"(\s*)([^\s:#][^#]*?):\s*([^#]*?)\s*(?:#.*)?\Z")
 
 
 def format_of(path: Path, asked: str = "") -> str:
@@ -135,15 +133,17 @@ def _yaml_entries(path: Path) -> list[Entry]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#") or line.strip() == "---":
             continue
-        match = _YAML_LINE.match(line)
-        if not match or (match[1] and not rows) or bool(match[1]) != bool(match[3]):
+        plain = line.partition(" #")[0].rstrip()
+        inside, (name, colon, value) = plain[0].isspace(), plain.strip().partition(": ")
+        if not inside and plain.endswith(":"):
+            # Keys have colons inside.
+            rows.append((number, {"key": plain[:-1].strip("'\"")}))
+        elif inside and colon and rows:
+            rows[-1][1][_YAML_NAMES.get(name, name)] = value.strip()
+        else:
             raise DataError(
                 f"{path} line {number} is not of a table as Once-for-All writes it.", hint="Mend that line."
             )
-        if match[1]:
-            rows[-1][1][_YAML_NAMES.get(match[2], match[2])] = match[3]
-        else:
-            rows.append((number, {"key": match[2].strip("'\"")}))
     entries = _entries([number for number, _ in rows], [row for _, row in rows], path)
     return [replace(e, type=replace(e.type, kind=e.type.kind or e.type.key.partition("-")[0])) for e in entries]
 

@@ -15,7 +15,7 @@ from edgenas.tables.chains import Sample, sample_of
 from edgenas.tables.layers import counts_of, placed_layers, tensors_of
 
 GraphOf = Callable[[Mapping[str, Any]], Graph]
-_QUIET = 12
+QUIET = 32
 """So many networks in a row without a new layer are taken for the end."""
 
 
@@ -73,7 +73,7 @@ class Survey:
             self.counts(config)
             quiet = quiet + 1 if len(self.samples) == before else 0
             on_progress(number + 1, len(self.samples))
-            if number + 1 >= most or quiet >= _QUIET:
+            if number + 1 >= most or quiet >= QUIET:
                 return
 
     def configurations(self, seed: int = 0) -> Iterator[dict[str, Value]]:

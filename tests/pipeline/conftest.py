@@ -25,6 +25,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def quick_boards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards of these tests come back at once or never: no restart is waited for."""
+    monkeypatch.setattr("edgenas.lab.pool_board.COME_BACK_S", 2.0)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """An empty workspace of a user without keys and an ssh-agent."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgenas.cli.app import run
-from edgenas.errors import TargetError, UsageError
+from edgenas.errors import BoardQuarantined, TargetError, UsageError
 from edgenas.lab import Target
-from edgenas.pipeline.rules import Rules
-from edgenas.pipeline.studies import Watch, resume_study, start_study
+from edgenas.pipeline.rules import ANY_VERDICT, Rules
+from edgenas.pipeline.studies import Watch, open_study, resume_study, start_study
 from edgenas.pipeline.workspace import Workspace
 from tests.lab.sshd import Sshd
 from tests.pipeline.conftest import plan, slowly
@@ -80,6 +80,18 @@ def test_a_verdict_that_does_not_count_is_measured_again_and_then_unmeasurable(
     assert set(repeats.values()) == {3}, "all tries are kept, with their samples"
     assert all(m.samples_ns for m in workspace.store.measurements())
     assert len(start_study(workspace, replace(small, name="lenient", protocol=never)).done) == 2
+
+
+def test_a_board_that_drifts_is_set_aside_over_ssh(workspace: Workspace, sshd: Sshd, checkpoint: Path) -> None:
+    workspace.store.update_target(replace(workspace.target("board"), family="generic"))
+    set_aside: list[str] = []
+    # No two checks are equal to a millionth.
+    rules = Rules(accept=ANY_VERDICT, health_every=1, drift=1e-6)
+    small = replace(plan(checkpoint, "board", budget=12), rules=rules)
+    with pytest.raises(BoardQuarantined, match="it drifts: the reference network"):
+        start_study(workspace, small, Watch(set_aside=lambda board, reason: set_aside.append(reason)))
+    assert len(set_aside) == 1
+    assert 0 < len(open_study(workspace, "study")[0].result().done) < 12, "what it had measured is kept"
 
 
 def test_rules_that_make_no_sense_are_refused_before_anything_is_made(

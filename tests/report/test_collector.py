@@ -34,7 +34,8 @@ def store() -> Store:
     settings = StudySettings.make(
         SPACE, ["accuracy max", "latency_ms@pi4 min"], ["latency_ms@pi4<=9"], tactic="random", budget=20, seed=3,
         extra={"supernet": "mobilenet_v3_tiny", "checkpoint": "/nets/tiny.pt", "checkpoint_sha256": "c" * 64,
-               "data": "digits", "protocol": {"name": "quick", "threads": 1}},
+               "data": "digits", "protocol": {"name": "quick", "threads": 1},
+               "compiling": {"precision": "int8"}},
     )  # fmt: skip
     result = Study.create(store, "small", settings).run(evaluate, chunk=1)
     chosen = result.front[len(result.front) // 2]
@@ -93,6 +94,7 @@ def test_its_commands_lead_to_the_same_study_and_the_same_pick(store: Store) -> 
         "edgenas search run small --supernet /nets/tiny.pt -o 'accuracy max' -o 'latency_ms@pi4 min' "
         "-c 'latency_ms@pi4<=9' --data digits --tactic random --budget 20 --seed 3"
     )
+    assert lines["Run the same study"].endswith("--protocol quick --threads 1 --precision int8")
     line = lines["Deploy the pick to pi4 again"]
     pick = Pick.parse(line.split("--pick '")[1].split("'")[0])
     (index,) = data.picks
