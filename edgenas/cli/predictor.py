@@ -12,7 +12,7 @@ from edgenas.cli.spaces import supernet_options
 from edgenas.cli.waiting import patience, wait_options
 
 if TYPE_CHECKING:
-    from edgenas.pipeline.prediction import Fitted
+    from edgenas.pipeline.learning import Fitted
 
 
 @click.group(help="Learn boards' latencies from measurements and from other boards.")
@@ -28,7 +28,8 @@ def command() -> None:
 def fit(target: str, supernet: str, options: tuple[str, ...], alone: bool, as_json: bool) -> None:
     """Learn a board from all that is measured of it, and from other boards where that helps."""
     from edgenas.cli.spaces import read_space
-    from edgenas.pipeline.prediction import fit_board, keep_fitted, needed_rows, other_boards
+    from edgenas.pipeline.known_boards import needed_rows, other_boards
+    from edgenas.pipeline.learning import fit_board, keep_fitted
 
     store, space = workspace().store, read_space(supernet, options)
     rows = needed_rows(store, target, space)
@@ -55,16 +56,18 @@ def adapt(
     from edgenas.lab import protocol
     from edgenas.lab.probe import format_for
     from edgenas.pipeline.boards import Boards
+    from edgenas.pipeline.known_boards import board_rows, needed_rows, other_boards
+    from edgenas.pipeline.learning import choose_next, fit_board, keep_fitted
     from edgenas.pipeline.networks import Networks
-    from edgenas.pipeline.prediction import board_rows as rows_of
-    from edgenas.pipeline.prediction import choose_next, fit_board, keep_fitted, needed_rows, other_boards
 
     space = workspace()
     rule = protocol(protocol_name, threads=threads)
     net = read_supernet(supernet, options)
     networks = Networks(space, net, format_for(space.target(target), space.home))
     others = other_boards(space.store, target, net.space)
-    wanted = choose_next(space.store, target, net.space, measurements, rows_of(space.store, target, net.space), others)
+    wanted = choose_next(
+        space.store, target, net.space, measurements, board_rows(space.store, target, net.space), others
+    )
     output.note(f"{len(wanted)} measurements on {target}, {len(others)} other boards to learn from.")
     failed = 0
     with Boards(space, lambda i: output.note(i.message), purpose="a predictor",
@@ -95,7 +98,8 @@ def evaluate(target: str, supernet: str, options: tuple[str, ...], sizes: str, s
     from dataclasses import asdict
 
     from edgenas.cli.spaces import read_space
-    from edgenas.pipeline.prediction import evaluate_board, needed_rows, other_boards
+    from edgenas.pipeline.known_boards import needed_rows, other_boards
+    from edgenas.pipeline.learning import evaluate_board
 
     if not all(part.strip().isdigit() and int(part) > 0 for part in sizes.split(",")):
         raise click.UsageError(f"--sizes {sizes}: write numbers with commas, like 10,20,50.")

@@ -73,9 +73,12 @@ def page(title: str, courses: list[Course]) -> str:
     for goal in _GOALS:
         figure.add_hline(y=100 * goal, line={"width": 1, "dash": "dot", "color": "#8c959f"})
     figure.update_layout(
-        title=html.escape(f"{title}: hypervolume against evaluations"),
+        title={
+            "text": html.escape(f"{title}: hypervolume against evaluations"),
+            "subtitle": {"text": "Median of the seeds and their middle half; dotted: 90, 95 and 99 %"},
+        },
         xaxis_title="Evaluations",
-        yaxis_title="% of the reference front's hypervolume (median, middle half of the seeds)",
+        yaxis_title="% of the reference front's hypervolume",
         template="plotly_white",
     )
     return str(figure.to_html(include_plotlyjs=True, full_html=True))

@@ -13,7 +13,7 @@ from edgenas.cli.spaces import supernet_options
 from edgenas.cli.waiting import patience, wait_options
 
 if TYPE_CHECKING:
-    from edgenas.pipeline.tables import Progress
+    from edgenas.pipeline.stored_tables import Progress
     from edgenas.tables import Entry, LatencyTable
 
 
@@ -56,7 +56,13 @@ def build(
         space.use_runtime(target, runtime)
     net = read_supernet(supernet, options)
     plan = TablePlan(
-        name or f"{target}-{net.name}", target, rule, _only(only), anchors=anchors, runs=runs, networks=networks
+        name or _plain_name(f"{target}-{net.name}"),
+        target,
+        rule,
+        _only(only),
+        anchors=anchors,
+        runs=runs,
+        networks=networks,
     )
     with Boards(space, lambda incident: output.note(incident.message), purpose="a latency table",
                 patience=patience(wait, priority)) as boards:  # fmt: skip
@@ -79,16 +85,16 @@ def infer(target: str, supernet: str, options: tuple[str, ...], name: str, most:
     import numpy as np
 
     from edgenas.cli.spaces import read_supernet
+    from edgenas.pipeline.known_boards import needed_rows
     from edgenas.pipeline.networks import Networks
-    from edgenas.pipeline.prediction import needed_rows
-    from edgenas.pipeline.tables import infer_table
+    from edgenas.pipeline.stored_tables import infer_table
 
     space = workspace()
     net = read_supernet(supernet, options)
     rows = needed_rows(space.store, target, net.space)
     chosen = np.sort(np.random.default_rng(0).permutation(len(rows.codes))[:most])
     table = infer_table(
-        Networks(space, net, "onnx"), name or f"{target}-{net.name}-inferred", target,
+        Networks(space, net, "onnx"), name or _plain_name(f"{target}-{net.name}-inferred"), target,
         net.space.decode_many(rows.codes[chosen]), rows.latency_ms[chosen].tolist(), rows.way, _progress,
     )  # fmt: skip
     _facts(table, as_json)
@@ -121,7 +127,7 @@ def list_tables(as_json: bool) -> None:
 @output.json_option
 def show(name: str, top: int, config: str, picture: Path | None, as_json: bool) -> None:
     """Show a table's entries, the longest first."""
-    from edgenas.pipeline.tables import stored_table
+    from edgenas.pipeline.stored_tables import stored_table
 
     table = stored_table(workspace().store, name)
     if picture is not None:
@@ -150,7 +156,7 @@ def diff(first: str, second: str, top: int, config: str, picture: Path | None, a
     import math
 
     from edgenas.errors import UsageError
-    from edgenas.pipeline.tables import stored_table
+    from edgenas.pipeline.stored_tables import stored_table
 
     one, two = (stored_table(workspace().store, name) for name in (first, second))
     both = [(entry, two.entries[key]) for key, entry in one.entries.items() if key in two.entries]
@@ -189,7 +195,7 @@ def diff(first: str, second: str, top: int, config: str, picture: Path | None, a
 def export(name: str, file: Path, form: str) -> None:
     """Write a table to FILE."""
     from edgenas.errors import HostError
-    from edgenas.pipeline.tables import as_blocks, stored_table
+    from edgenas.pipeline.stored_tables import as_blocks, stored_table
     from edgenas.tables.files import format_of, table_bytes
 
     form = format_of(file, form)
@@ -217,11 +223,11 @@ def import_file(
 ) -> None:
     """Read a table from FILE: of edgenas, or of blocks with Once-for-All's keys."""
     from edgenas.cli.spaces import read_supernet
-    from edgenas.pipeline.tables import import_table
+    from edgenas.pipeline.stored_tables import import_table
     from edgenas.tables.files import format_of
 
     net = read_supernet(supernet, options) if supernet else None
-    name = name or f"{target}-{file.name.partition('.')[0]}"
+    name = name or _plain_name(f"{target}-{file.name.partition('.')[0]}")
     _facts(import_table(workspace().store, file, format_of(file, form), name, target, net), as_json)
 
 
@@ -233,6 +239,10 @@ def remove(name: str) -> None:
 
     if not workspace().store.remove_table(name):
         raise UsageError(f"There is no latency table {name!r}.", hint="See `edgenas table list`.")
+
+
+def _plain_name(text: str) -> str:
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_.+-") else "-" for letter in text)
 
 
 def _only(given: tuple[str, ...]) -> dict[str, list[Any]]:
@@ -287,7 +297,7 @@ def _draw(table: LatencyTable, other: LatencyTable | None, config: str, path: Pa
     from edgenas.cli.configuration import read_config
     from edgenas.errors import HostError
     from edgenas.pipeline.networks import layer_types
-    from edgenas.pipeline.tables import supernet_of
+    from edgenas.pipeline.stored_tables import supernet_of
     from edgenas.report.tables import render_table
 
     network = layer_types(supernet_of(table), read_config(config, table.space), table.grain)

@@ -1,36 +1,31 @@
-"""Latency tables of boards: built from few artifacts, or inferred from what is measured already."""
+"""Latency tables of boards, built from few artifacts."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice, zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgenas.compile import Artifact, host_outputs
 from edgenas.compile.graph import Graph
-from edgenas.errors import UsageError
+from edgenas.errors import CandidateError, UsageError
 from edgenas.lab import Measurement, Protocol
 from edgenas.lab.layer_times import attribute
 from edgenas.lab.layers import layers_of
 from edgenas.pipeline.boards import Boards
-from edgenas.pipeline.networks import Networks, inputs_of, layer_graph
+from edgenas.pipeline.networks import Networks, inputs_of
+from edgenas.pipeline.stored_tables import OnProgress, Progress, fitted
 from edgenas.spaces import Value
-from edgenas.store import Store
 from edgenas.store.timings import way_of
-from edgenas.supernets import SuperNetwork, create
-from edgenas.tables.blocks import blocks_of, layers_by_block, network_shape
 from edgenas.tables.chains import Chain, batches, chain
-from edgenas.tables.decomposition import decompose
-from edgenas.tables.files import read_table
-from edgenas.tables.layers import LayerType, placed_layers
-from edgenas.tables.survey import QUIET, Survey
-from edgenas.tables.table import Entry, LatencyTable
+from edgenas.tables.layers import placed_layers
+from edgenas.tables.survey import Survey
+from edgenas.tables.table import LatencyTable
 
 #: A chain computes at most so many times what the largest network does.
 CHAIN_NETWORKS = 4
@@ -41,7 +36,8 @@ MOST_RECORDED = 60
 PROFILE_S = 20.0
 #: Whole networks for each layer, and at least and at most.
 ANCHOR_SHARE, ANCHORS = 0.05, (3, 12)
-#: Every such anchor is measured as candidates are; the others are timed in a bare loop, which takes a fraction of that.
+#: Every third anchor, beginning with the largest, is measured as candidates are; the others are timed in a bare loop,
+#: which takes a fraction of that.
 MEASURED_EVERY = 3
 
 
@@ -66,26 +62,6 @@ class TablePlan:
     anchors: int = 0
     runs: int = 30
     networks: int = 400
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a table is.
-
-    Attributes:
-        done: Artifacts.
-        total: Artifacts.
-        what: The next one.
-        left_s: Time left, once that can be told.
-    """
-
-    done: int
-    total: int
-    what: str
-    left_s: float | None
-
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -130,7 +106,8 @@ class TableBuilder:
         Raises:
             UnknownLayer: Networks have no layer graph.
             UsageError: The name is that of a table of another board or space.
-            CandidateError, DeviceError, LinkError: As for every measurement; what was measured before is kept.
+            UsageError: No whole network could be measured.
+            DeviceError, LinkError: As for every measurement; what was measured before is kept.
         """
         self._results = self._kept()
         self.survey.run(self._plan.networks, self._on_survey)
@@ -143,10 +120,10 @@ class TableBuilder:
                 left_s = spent_s / measured * left if measured else None
                 self._on_progress(Progress(done, len(jobs), job.what, left_s))
                 begun = time.monotonic()
-                self._results[job.key] = self._anchor(job) if job.chain is None else self._chain(job)
+                self._results[job.key] = self._result(job)
                 spent_s, measured = spent_s + time.monotonic() - begun, measured + 1
                 self._keep({"building": True})
-            if clock and job.chain is not None and not self._results[job.key]["clocked_ms"]:
+            if clock and job.chain is not None and not self._results[job.key].get("clocked_ms"):
                 clock = False
                 for grouping in range(1, GROUPINGS):
                     jobs += [each for each in self._jobs(grouping) if each.chain is not None]
@@ -162,7 +139,7 @@ class TableBuilder:
         if grouping:
             order = np.random.default_rng(grouping).permutation(len(samples))
             samples = [samples[place] for place in order]
-        largest = self._networks.space.extremes()[1]
+        largest = list(islice(self.survey.configurations(), 2))[1]
         macs = sum(
             self.survey.samples[key].layer.type.macs * count for key, count in self.survey.counts(largest).items()
         )
@@ -176,10 +153,22 @@ class TableBuilder:
         count = self._plan.anchors or int(np.clip(round(ANCHOR_SHARE * len(samples)), few, most))
         wanted = {space.key(config): config for config in islice(self.survey.configurations(seed=1), 4 * count)}
         anchors = [
-            _Job(f"anchor:{key}", f"whole network {n + 1}", config=config, measured=n % MEASURED_EVERY == 0)
+            _Job(
+                f"anchor:{key}",
+                f"whole network {n + 1}",
+                config=config,
+                measured=n % MEASURED_EVERY == min(1, count - 1),
+            )
             for n, (key, config) in enumerate(islice(wanted.items(), count))
         ]
         return [job for pair in zip_longest(anchors, linked) for job in pair if job is not None]
+
+    def _result(self, job: _Job) -> dict[str, Any]:
+        """What came of an artifact; one that the board cannot run says little of the others."""
+        try:
+            return self._anchor(job) if job.chain is None else self._chain(job)
+        except CandidateError as error:
+            return {"error": error.message, "board_s": 0.0}
 
     def _anchor(self, job: _Job) -> dict[str, Any]:
         assert job.config is not None
@@ -222,7 +211,13 @@ class TableBuilder:
     def _table(self) -> LatencyTable:
         anchors = [result for result in self._results.values() if "config" in result]
         chains = [result for result in self._results.values() if "layers" in result]
-        way = next(result["way"] for result in anchors if "way" in result)
+        ways = [result["way"] for result in anchors if "way" in result]
+        if not ways:
+            errors = [result["error"] for result in self._results.values() if "error" in result]
+            raise UsageError(
+                f"{self._plan.target} could measure no whole network. {' '.join(errors[:1])}".strip(),
+                hint="Mend that, and build it again.",
+            )
         # A bare loop and a measurement do not quite take the same: networks that have both tell how far they are apart.
         apart = float(np.median([r["measured_ms"] / r["total_ms"] for r in anchors if "measured_ms" in r]))
         rows = [
@@ -230,7 +225,7 @@ class TableBuilder:
         ]  # fmt: skip
         times: dict[str, list[float]] = {}
         for result in self._results.values():
-            for key, ms in result["clocked_ms"].items():
+            for key, ms in result.get("clocked_ms", {}).items():
                 times.setdefault(key, []).append(ms)
         clocked = {key: float(np.median(several)) for key, several in times.items()}
         if not clocked:
@@ -239,7 +234,7 @@ class TableBuilder:
         recorded = 0
         for timing in reversed(self._store.timings(self._plan.target, self._networks.space.hash)):
             key = self._networks.space.key(timing.config)
-            if timing.way == way and key not in known and recorded < MOST_RECORDED and self._counts(timing.config):
+            if timing.way == ways[-1] and key not in known and recorded < MOST_RECORDED and self._counts(timing.config):
                 known.add(key)
                 recorded += 1
                 rows.append((self.survey.counts(timing.config), timing.latency_ms))
@@ -247,10 +242,10 @@ class TableBuilder:
         facts = {
             "board_s": sum(result["board_s"] for result in self._results.values()),
             "layers": len(types), "artifacts": len(self._results), "anchors": len(anchors), "recorded": recorded,
-            "method": chains[-1]["method"], "protocol": self._plan.rule.name,
+            "method": chains[-1]["method"] if chains else "", "protocol": self._plan.rule.name,
             "format": self._networks.format,
         }  # fmt: skip
-        return fitted(self._empty(way, facts), types, rows, clocked)
+        return fitted(self._empty(ways[-1], facts), types, rows, clocked)
 
     def _counts(self, config: Mapping[str, Any]) -> bool:
         """Whether a configuration is made of options that count here."""
@@ -271,7 +266,9 @@ class TableBuilder:
                     f"There is a latency table {self._plan.name} of another board, space or way of timing.",
                     hint=f"Choose another --name, or remove it: `edgenas table remove {self._plan.name}`.",
                 )
-            return dict(stored.document.get("results", {}))
+            # What failed may go well now.
+            results = stored.document.get("results", {})
+            return {key: result for key, result in results.items() if "error" not in result}
         return {}
 
     def _keep(self, document: Mapping[str, Any]) -> None:
@@ -288,155 +285,5 @@ class TableBuilder:
         )  # fmt: skip
 
 
-def fitted(
-    empty: LatencyTable, types: Sequence[LayerType], rows: Sequence[tuple[Counter[str], float]],
-    clocked: Mapping[str, float],
-) -> LatencyTable:  # fmt: skip
-    """A table from sums of layers and clocked layers.
-
-    Args:
-        empty: Board, super-network and space.
-        types: All layers.
-        rows: Of each measured artifact: how often it has each layer, and its latency, ms.
-        clocked: Times of single layers by a runtime's clock, ms.
-    """
-    places = {each.key: place for place, each in enumerate(types)}
-    counts = np.zeros((len(rows), len(types)))
-    for number, (found, _) in enumerate(rows):
-        for key, count in found.items():
-            counts[number, places[key]] = count
-    single = np.array([clocked.get(each.key) or np.nan for each in types])
-    totals = np.array([total for _, total in rows])
-    seen = (counts > 0).sum(axis=0) + np.isfinite(single)
-    found_times = decompose(types, counts, totals, single)
-    return empty.with_times(types, found_times, seen.astype(int).tolist(), np.isfinite(single).tolist())
-
-
-def infer_table(
-    networks: Networks, name: str, target: str, configs: Sequence[Mapping[str, Any]], latency_ms: Sequence[float],
-    way: str, on_progress: OnProgress = lambda progress: None,
-) -> LatencyTable:  # fmt: skip
-    """A table from latencies of whole networks, also kept in the store.
-
-    Args:
-        networks: The super-network's.
-        name: Of the table.
-        target: The board.
-        configs: Measured configurations.
-        latency_ms: Their latencies.
-        way: How they were measured.
-        on_progress: Told which network is looked at.
-
-    Raises:
-        UsageError: There are fewer than three.
-    """
-    if len(configs) < 3:
-        raise UsageError(
-            f"{len(configs)} measured networks of {target} do not tell their layers.",
-            hint="Measure at least three, or build the table: `edgenas table build`.",
-        )
-    survey = Survey(networks.space, networks.graph)
-    begun = time.monotonic()
-    rows = []
-    for number, (config, ms) in enumerate(zip(configs, latency_ms, strict=True)):
-        left_s = (time.monotonic() - begun) / number * (len(configs) - number) if number else None
-        on_progress(Progress(number, len(configs), "layers of a measured network", left_s))
-        rows.append((survey.counts(config), float(ms)))
-    types = [sample.layer.type for sample in survey.samples.values()]
-    net = networks.net
-    empty = LatencyTable(
-        name, target, net.name, dict(net.options), networks.space, {}, way=way,
-        facts={"layers": len(types), "artifacts": len(rows), "board_s": 0.0, "method": "inferred"},
-    )  # fmt: skip
-    table = fitted(empty, types, rows, {})
-    _keep_finished(networks.workspace.store, table)
-    return table
-
-
-def _keep_finished(store: Store, table: LatencyTable) -> None:
-    facts = {"layers": len(table.entries), "supernet": table.supernet, "held_out": dict(table.held_out),
-             "way": table.way, "grain": table.grain, "building": False}  # fmt: skip
-    store.keep_table(table.name, table.target, table.space.hash, facts, table.to_dict())
-
-
-def stored_table(store: Store, name: str) -> LatencyTable:
-    """A finished table of the store.
-
-    Raises:
-        UsageError: There is none of that name, or it is still being built.
-    """
-    for stored in store.tables(name=name):
-        if stored.facts.get("building"):
-            raise UsageError(f"The latency table {name} is not finished.", hint="Go on with `edgenas table build`.")
-        return LatencyTable.from_dict(stored.document)
-    raise UsageError(f"There is no latency table {name!r}.", hint="See `edgenas table list`.")
-
-
 def _way(found: Measurement, rule: Protocol) -> str:
     return way_of(found.runtime.id, rule.to_dict(), "fp32")
-
-
-def supernet_of(table: LatencyTable) -> SuperNetwork:
-    """The super-network of a table, with fresh weights.
-
-    Raises:
-        SuperNetworkError: It is not known here.
-        UsageError: It has another space by now.
-    """
-    net = create(table.supernet, **table.options)
-    if net.space.hash != table.space.hash:
-        raise UsageError(
-            f"{table.supernet} has another search space than the table {table.name}.", hint="Build the table again."
-        )
-    return net
-
-
-def as_blocks(table: LatencyTable, most: int = 400) -> LatencyTable:
-    """The same with a row for each block, under Once-for-All's keys.
-
-    Raises:
-        UsageError: The super-network is none of the MobileNetV3 family.
-    """
-    net = supernet_of(table)
-    only = table.facts.get("settings", {}).get("only", {})
-    survey = Survey(table.space, lambda config: layer_graph(net, config), only)
-    entries: dict[str, Entry] = {}
-    quiet = 0
-    for config in islice(survey.configurations(), most):
-        before = len(entries)
-        shape = network_shape(net, config)
-        types = {block.key: block for block in blocks_of(shape).values()}
-        if all(key in entries for key in types):
-            quiet += 1
-        else:
-            for key, layers in layers_by_block(layer_graph(net, config), shape).items():
-                known = [table.entries[layer.key] for layer in layers if layer.key in table.entries]
-                if len(known) == len(layers):
-                    std_ms = float(np.sqrt(sum(entry.std_ms**2 for entry in known)))
-                    seen = min(entry.seen for entry in known)
-                    entries[key] = Entry(types[key], sum(entry.ms for entry in known), std_ms, seen, known[0].source)
-            quiet = quiet + 1 if len(entries) == before else 0
-        if quiet >= QUIET:
-            break
-    return replace(table, grain="block", entries=entries)
-
-
-def import_table(
-    store: Store, path: Path, format: str, name: str, target: str, net: SuperNetwork | None
-) -> LatencyTable:  # fmt: skip
-    """Keep a table from a file in the store.
-
-    Raises:
-        DataError: The file is damaged; the message names the line.
-        UsageError: The file does not say which super-network it is of.
-    """
-    if net is not None:
-        empty = LatencyTable(name, target, net.name, dict(net.options), net.space, {})
-    elif format == "json":
-        empty = None
-    else:
-        raise UsageError(f"{path} does not say which super-network it is of.", hint="Name it with --supernet.")
-    table = read_table(path, format, empty)
-    table = replace(table, name=name, target=target, facts={**table.facts, "file": str(path)})
-    _keep_finished(store, table)
-    return table

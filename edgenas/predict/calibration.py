@@ -9,6 +9,8 @@ from edgenas.predict.structure import Floats
 _Z90 = 1.6448536269514722
 _DOUBT = 10.0
 """So many rows' worth of trust in the model's own error bars."""
+_MANY = 200
+"""So many rows show that a board has next to no noise, where the model cannot believe it."""
 
 
 def calibrated(y: Floats, mean: Floats, std: Floats) -> float:
@@ -27,7 +29,7 @@ def calibrated(y: Floats, mean: Floats, std: Floats) -> float:
     square = float(np.sqrt((_DOUBT + np.minimum(ratio, 4.0) @ np.minimum(ratio, 4.0)) / (_DOUBT + count)))
     quantile = float(np.quantile(ratio, min(1.0, 0.9 * (count + 1) / count))) / _Z90
     trust = count / (count + 30.0)
-    return float(np.clip(trust * quantile + (1.0 - trust) * square, 0.3, 5.0))
+    return float(np.clip(trust * quantile + (1.0 - trust) * square, 0.3 if count < _MANY else 0.2, 5.0))
 
 
 def held_out_error(y: Floats, mean: Floats) -> dict[str, float]:

@@ -22,7 +22,7 @@ _SOURCE_COMPONENTS = (
     Component("clean", "smooth"),
     Component("rest", "linear"),
 )
-_VIEW_ORDER = ("shape", "table", "live", "free")
+_VIEW_ORDER = ("shape", "table", "area", "live", "free")
 _NOISE = 0.05
 """Variance of the noise assumed where nothing is known, relative to that of latencies."""
 _LEARNING_ROWS = 130

@@ -59,6 +59,7 @@ class Views:
         self._kinds = _kinds(space)
         # What a few like choices are counted for needs no numbers besides.
         self._numeric = [place for place in self._numeric if not any(place in places for places in self._kinds)]
+        self._size = _size_of(space, self._numeric)
         self._absent = _absent_option(space)
         self._spread = np.ones(1)
 
@@ -99,6 +100,9 @@ class Views:
         shape = self._shape(codes, table)
         if shape.shape[1]:
             raw["shape"] = shape
+        if self._size is not None:
+            options = np.asarray(self.space.choices[self._size].options, dtype=np.float64)
+            raw["area"] = table * ((options / options.max()) ** 2)[codes[:, self._size], None]
         if self._absent is not None:
             live = live_cell(codes, self._absent)
             raw["live"] = _option_counts(live, len(self.space.choices[0].options))
@@ -186,6 +190,19 @@ def _kinds(space: SearchSpace) -> list[list[int]]:
 def _kind(choice: Choice) -> Any:
     # Like choices share a name up to its numbers: kernel sizes are not counted together with depths.
     return (choice.name.rstrip("0123456789"), tuple(choice.options))
+
+
+def _size_of(space: SearchSpace, numeric: list[int]) -> int | None:
+    """The one number that all layers depend on, if there is just one that may be that; depths are not."""
+    depths = {name for choice in space.choices for name in choice.needs}
+    found = [
+        place
+        for place in numeric
+        if not space.choices[place].needs
+        and space.choices[place].name not in depths
+        and min(float(option) for option in space.choices[place].options) > 0
+    ]
+    return found[0] if len(found) == 1 and len(space.choices) > 2 else None
 
 
 def _option_counts(codes: Codes, options: int) -> Floats:

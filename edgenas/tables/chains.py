@@ -99,20 +99,25 @@ def _fits(tensor: TensorSpec, given: TensorSpec) -> bool:
     return tensor.dtype.startswith("float") and (tensor.shape, tensor.dtype) == (given.shape, given.dtype)
 
 
-def batches(samples: Sequence[Sample], most_macs: int, most_layers: int = 64) -> list[list[Sample]]:
+def batches(
+    samples: Sequence[Sample], most_macs: int, most_layers: int = 64, most_bytes: int = 100_000_000
+) -> list[list[Sample]]:
     """Layers shared out among few artifacts: neighbours in the network stay together, none computes too much.
 
     Args:
         samples: All layers.
         most_macs: Of one artifact; a single layer may have more.
         most_layers: Of one artifact.
+        most_bytes: That they read and write, weights included: a small board has to hold them.
     """
     found: list[list[Sample]] = []
-    macs = 0
+    macs = moved = 0
     for sample in samples:
-        if not found or len(found[-1]) == most_layers or macs + sample.layer.type.macs > most_macs:
+        layer = sample.layer.type
+        too_much = macs + layer.macs > most_macs or moved + layer.moved_bytes > most_bytes
+        if not found or len(found[-1]) == most_layers or too_much:
             found.append([])
-            macs = 0
+            macs = moved = 0
         found[-1].append(sample)
-        macs += sample.layer.type.macs
+        macs, moved = macs + layer.macs, moved + layer.moved_bytes
     return found

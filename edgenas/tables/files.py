@@ -75,8 +75,7 @@ def read_table(path: Path, format: str, empty: LatencyTable | None) -> LatencyTa
             found = LatencyTable.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} cannot be read as JSON: {error}.", hint="Name a table of edgenas.") from error
-        changes = {"name": empty.name, "target": empty.target} if empty else {}
-        return replace(found, **changes)
+        return replace(found, name=empty.name, target=empty.target) if empty else found
     if empty is None:
         raise UsageError(f"{path} does not say which super-network it is of.", hint="Name it with --supernet.")
     if format == "ofa":

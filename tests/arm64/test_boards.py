@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.arm64, pytest.mark.timeout(900)]
 
 #: Short: a second of such a board takes several of this computer's. Runs must be much shorter than the 4 ms between two
 #: ticks of the board's kernel, or the median flips between runs with a tick and runs without.
-RULE = protocol("quick", min_samples=65, max_samples=65, max_s=20.0, warmup_min_s=0.01, warmup_max_s=0.3)
+RULE = protocol("quick", min_samples=321, max_samples=321, max_s=20.0, warmup_min_s=0.01, warmup_max_s=0.3)
 #: Long enough to be hit in the middle.
 LONG = replace(RULE, min_samples=3000, max_samples=3000, max_s=60.0, interleave=False)
 #: Separate runs of the reference network, with an agent and a session of its own each.
@@ -116,7 +116,7 @@ def test_the_boards_are_three_different_devices(measured: Table) -> None:
     assert len({rows["fp32"][0].board.fingerprint for rows in measured.values()}) == 3
     latency = {board: {name: row[0].latency_ms for name, row in rows.items()} for board, rows in measured.items()}
     gain = {board: row["int8"] / row["fp32"] for board, row in latency.items()}
-    assert gain["pi5"] < 0.75 * gain["pi4"]  # dot products
+    assert gain["pi5"] < 0.85 * gain["pi4"]  # dot products
     assert latency["pi3"]["fp32"] > 1.8 * latency["pi4"]["fp32"]
     fastest = {board: min(row, key=row.__getitem__) for board, row in latency.items()}
     assert len(set(fastest.values())) > 1, latency

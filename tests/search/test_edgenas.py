@@ -42,7 +42,7 @@ def test_the_first_batch_holds_the_ends_and_then_reasons_are_given() -> None:
     tactic = _made()
     first = _done(tactic, 10)
     assert [dict(row.config) for row in first[:2]] == list(SPACE.extremes())
-    assert all(row.reason.startswith(("structured", "random")) for row in first)
+    assert all(row.reason.startswith("explore (start): ") for row in first)
     later = tactic.ask(5)
     assert all(p.reason.startswith(("exploit: adds ", "explore: adds ")) for p in later)
     for p in later:

@@ -55,8 +55,11 @@ def test_another_boards_study_tells_where_to_begin_and_what_to_expect(store: Sto
     )  # fmt: skip
     arguments = {"budget": 20, "store": store, "warm_start": ["first"]}
     result = search(SPACE, on("pi5", 1.0), GOALS, study="second", **arguments)  # type: ignore[arg-type]
-    begun = [e for e in result.evaluations if e.reason.startswith("warm start: among the best of study first")]
+    begun = [
+        e for e in result.evaluations if e.reason.startswith("exploit (warm start): among the best of study first")
+    ]
     assert len(begun) == 2
+    assert not any("had no more" in e.reason for e in result.evaluations)
     assert {e.key for e in begun} <= {e.key for e in other.front}
     later = [e for e in result.evaluations if e.predicted]
     assert later

@@ -10,7 +10,7 @@ import pytest
 
 from edgenas.errors import DataError, UsageError
 from edgenas.pipeline.networks import layer_types
-from edgenas.pipeline.tables import as_blocks
+from edgenas.pipeline.stored_tables import as_blocks
 from edgenas.report.tables import render_table
 from edgenas.tables import Entry, LatencyTable, Slopes
 from edgenas.tables.files import format_of, read_table, table_bytes

@@ -38,9 +38,26 @@ def group_norm(
 
 @lowers_layer(nn.InstanceNorm2d)
 def instancenorm_layer(build: Builder, layer: nn.InstanceNorm2d, x: Value) -> Value:
-    if layer.track_running_stats:
+    return instance_norm(
+        build, x, weight=layer.weight, bias=layer.bias, use_input_stats=not layer.track_running_stats, eps=layer.eps
+    )
+
+
+@lowers_function(F.instance_norm)
+def instance_norm(
+    build: Builder,
+    input: Value,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Value:
+    if not use_input_stats:
         raise build.unknown("instance norm with running statistics")
-    return group_norm(build, x, x.shape[1], layer.weight, layer.bias, layer.eps)
+    return group_norm(build, input, input.shape[1], weight, bias, eps)
 
 
 @lowers_layer(nn.RMSNorm)

@@ -126,7 +126,7 @@ class Tactic(ABC):
         for prior in priors:
             for row in prior.best(self.objectives)[:share]:
                 config = self.space.decode(prior.codes[row])
-                why = f"warm start: among the best of {prior.source}"
+                why = f"exploit (warm start): among the best of {prior.source}"
                 found.setdefault(self.space.key(config), Proposed(config, why))
         self._begin_with = list(found.values())
 
@@ -142,8 +142,8 @@ class Tactic(ABC):
         proposed = [p for p in self._begin_with if self.space.key(p.config) not in self._told][:wanted]
         if len(proposed) < wanted:
             taken = {self.space.key(p.config) for p in proposed}
-            more = self._propose(wanted - len(proposed), rng)[: wanted - len(proposed)]
-            proposed += [p for p in more if self.space.key(p.config) not in taken]
+            more = [p for p in self._propose(wanted, rng) if self.space.key(p.config) not in taken]
+            proposed += more[: wanted - len(proposed)]
         if len(proposed) < wanted:
             proposed += self._random(wanted - len(proposed), rng, "random: the tactic had no more", proposed)
         return proposed

@@ -23,7 +23,7 @@ from edgenas.search.tactics.base import Known, Proposed, Tactic, register_tactic
 from edgenas.search.tactics.gains import Gains
 from edgenas.search.tactics.goal import Goal
 from edgenas.search.tactics.structured import staged_codes, structured_codes
-from edgenas.search.tactics.surrogates import Beliefs, Expected, Inputs, deviations, prior_values
+from edgenas.search.tactics.surrogates import LARGEST, Beliefs, Expected, Inputs, deviations, prior_values
 from edgenas.spaces import SearchSpace
 
 _DRAWS = 128
@@ -33,6 +33,8 @@ _LOOKED_AT, _POOL = 500, 150
 _CLIMBERS, _ROUNDS = 8, 2
 """So many of the best candidates have their neighbours looked at, so many times."""
 _OPTIMISM = 1.0
+_PER_BATCH = 30
+"""A batch grows by one with so many evaluations: early ones teach most, later ones cost most thought."""
 
 
 @register_tactic("edgenas")
@@ -93,7 +95,7 @@ class EdgenasTactic(Tactic):
     def next_batch(self) -> int:
         if len(self._told) < self.start:
             return min(self.batch_size or self.start, self.start - len(self._told))
-        return self.batch_size or max(2, min(10, len(self._told) // 12))
+        return self.batch_size or max(2, min(10, len(self._told) // _PER_BATCH))
 
     def ask(self, count: int | None = None) -> list[Proposed]:
         """As every tactic's; nothing once there is too little to gain."""
@@ -125,6 +127,7 @@ class EdgenasTactic(Tactic):
         if len(self._told) < self.start or len(rows) < 2:
             return self._first(count, rng)
         codes = self.space.encode_many([e.config for e in rows])
+        points = np.clip(points, -LARGEST, LARGEST)
         beliefs = Beliefs(self._inputs, self.objectives, self.constraints, rows, codes, self._tuned)
         found = self._found(beliefs, codes, points, broken, count, rng)
         if len(found) == 0:
@@ -151,11 +154,11 @@ class EdgenasTactic(Tactic):
         plan = np.random.default_rng(self.seed)
         alike = structured_codes(self.space, max(2, self.start // 3), plan)
         staged = _new(staged_codes(self.space, self.start - len(alike), plan), set(row_keys(alike)))
-        configs = [(config, "structured: all blocks alike") for config in self.space.decode_many(alike)]
-        configs += [(config, "structured: blocks of a stage alike") for config in self.space.decode_many(staged)]
+        configs = [(config, "explore (start): all blocks alike") for config in self.space.decode_many(alike)]
+        configs += [(config, "explore (start): blocks of a stage alike") for config in self.space.decode_many(staged)]
         seen = {self.space.key(config) for config, _ in configs}
         drawn = self.space.sample_many(max(0, self.start - len(configs)), plan, seen)
-        configs += [(config, "random: first look") for config in drawn]
+        configs += [(config, "explore (start): random") for config in drawn]
         new = [Proposed(config, why) for config, why in configs if self.space.key(config) not in self._told]
         return new[:count]
 
@@ -239,7 +242,7 @@ class EdgenasTactic(Tactic):
                 break
             if mean[best] <= 0.0 or not feasible:
                 best = self._fallback(expected, chance, picked, rng)
-            why = self._reason(mean[best], sure, best, chance[best])
+            why = self._reason(float(mean[best]), sure, best, float(chance[best]))
             predicted = {name: float(column[best]) for name, column in values.items() if np.isfinite(column[best])}
             text = ", ".join(f"{name} {value:.5g}" for name, value in predicted.items())
             proposed.append(Proposed(self.space.decode(pool[best]), f"{why}; expected: {text}", predicted))
@@ -249,8 +252,10 @@ class EdgenasTactic(Tactic):
         return proposed
 
     def _reason(self, gain: float, sure: Gains, row: int, chance: float) -> str:
-        if gain <= 0.0 or chance < 0.5:
+        if self.constraints and (gain <= 0.0 or chance < 0.5):
             return f"feasibility: keeps the constraints with probability {chance:.2f}"
+        if gain <= 0.0:
+            return "explore: nothing promises a gain; the best by rank"
         certain = float(sure.mean()[row])
         kind = "exploit" if certain > 0.5 * gain else "explore"
         return f"{kind}: adds {100 * gain:.2g}% hypervolume"

@@ -22,6 +22,10 @@ from edgenas.spaces import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 
+LARGEST = 1e100
+"""What is larger counts as this, so that squares stay finite."""
+_FLOOR = 0.1
+"""Below this share of the median, errors of times and sizes are taken as absolute."""
 _GROWTH = 1.35
 """Hyperparameters are searched anew whenever there are so many times more rows."""
 _LEAST_ROWS = 8
@@ -38,7 +42,8 @@ _MOST_ROWS = 700
 class Warp:
     """A monotone change of scale in which a Gaussian process has an easier life; costs in, costs out.
 
-    Positive costs that are to be small become logarithms: their errors are relative. Of other costs the worse part is
+    Positive costs that are to be small become logarithms, since their errors are relative; far below the median they are
+    absolute, or one configuration that does next to nothing would decide the scale. Of other costs the worse part is
     compressed, so that the few configurations that do not work at all do not decide the scale of those that do.
 
     Args:
@@ -48,6 +53,7 @@ class Warp:
 
     def __init__(self, cost: Floats, positive: bool) -> None:
         self.logarithmic = positive and bool((cost > 0).all())
+        self._shift = _FLOOR * float(np.median(cost)) if self.logarithmic and len(cost) else 0.0
         self._bend, self._scale = np.inf, 1.0
         if not self.logarithmic and len(cost):
             low, middle = float(cost.min()), float(np.quantile(cost, 0.6))
@@ -58,7 +64,7 @@ class Warp:
         """From costs to the scale of the surrogate."""
         values = np.asarray(cost, dtype=np.float64)
         if self.logarithmic:
-            return np.log(np.maximum(values, 1e-300))
+            return np.log(np.maximum(values + self._shift, 1e-300))
         over = np.maximum(values - self._bend, 0.0)
         result: Floats = np.minimum(values, self._bend) + self._scale * np.log1p(over / self._scale)
         return result
@@ -67,7 +73,7 @@ class Warp:
         """By how much :meth:`into` changes with the cost."""
         values = np.asarray(cost, dtype=np.float64)
         if self.logarithmic:
-            return 1.0 / np.maximum(values, 1e-300)
+            return 1.0 / np.maximum(values + self._shift, 1e-300)
         over = np.maximum(values - self._bend, 0.0)
         result: Floats = 1.0 / (1.0 + over / self._scale)
         return result
@@ -76,8 +82,9 @@ class Warp:
         """From the scale of the surrogate to costs."""
         values = np.asarray(warped, dtype=np.float64)
         if self.logarithmic:
-            return np.exp(np.minimum(values, 700.0))
-        over = np.clip((values - self._bend) / self._scale, 0.0, 700.0)
+            # What can only be positive stays so, however little is expected.
+            return np.maximum(np.exp(np.minimum(values, 240.0)) - self._shift, 1e-3 * self._shift)
+        over = np.clip((values - self._bend) / self._scale, 0.0, 240.0)
         result: Floats = np.minimum(values, self._bend) + self._scale * np.expm1(over)
         return result
 
@@ -270,7 +277,7 @@ class Beliefs:
         views = inputs.views(codes)
         for name in self._learnt:
             values = np.array([e.values[name] for e in rows])
-            cost = self.signs[name] * values
+            cost = np.clip(self.signs[name] * values, -LARGEST, LARGEST)
             self._warps[name] = Warp(cost, bool(self.signs[name] > 0 and (values > 0).all()))
             noise = self._warps[name].steepness(cost) * deviations(rows, name)
             self._models[name] = self._fitted(name, views, cost, noise, [e.key for e in rows], tuned)

@@ -100,6 +100,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "cumsum": torch.cumsum, "linear": F.linear, "conv2d": F.conv2d, "roll": torch.roll, "prelu": F.prelu,
     "log_softmax": torch.log_softmax, "sum": torch.sum, "stack": torch.stack, "maximum": torch.maximum,
     "minimum": torch.minimum, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "exp": torch.exp, "neg": torch.neg,
+    "pow": torch.pow, "square": torch.square,
 }  # fmt: skip
 
 
@@ -199,6 +200,26 @@ def group_norm(step: Step, kept: Kept) -> Call:
     groups = channels if groups == whole else groups
     weight, bias = step.argument(2, "weight"), step.argument(3, "bias")
     return Call(step.name, F.group_norm, (step.args[0], groups, weight, bias, step.argument(4, "eps", 1e-5)), {})
+
+
+@makes("instance_norm")
+def instance_norm(step: Step, kept: Kept) -> Call:
+    x, weight, bias, mean, variance, own, momentum, epsilon = step.args[:8]
+    return Call(step.name, F.instance_norm, (x, mean, variance, weight, bias, own, momentum, epsilon), {})
+
+
+@makes("upsample_nearest2d", "upsample_bilinear2d")
+def upsample(step: Step, kept: Kept) -> Call:
+    nearest = step.op == "upsample_nearest2d"
+    size, factors = step.argument(1, "output_size"), list(step.args[2 if nearest else 3 :])
+    # One form has a list of factors, the other one factor after the other; torch steps by them where they are given.
+    factors = next((factor for factor in factors if isinstance(factor, list | tuple)), factors)
+    given: dict[str, Any] = {"size": size}
+    if len(factors) == 2 and None not in factors:
+        given = {"scale_factor": list(factors)}
+    if not nearest:
+        given["align_corners"] = bool(step.argument(2, "align_corners", False))
+    return Call(step.name, F.interpolate, (step.args[0],), {**given, "mode": "nearest" if nearest else "bilinear"})
 
 
 @makes("dropout", "feature_dropout")

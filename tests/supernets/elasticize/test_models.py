@@ -12,7 +12,7 @@ from torch import nn
 from edgenas.compile import compile_module
 from edgenas.supernets import elasticize
 from edgenas.supernets.elasticize import ElasticizedNetwork
-from tests.supernets.elasticize.models import Concatenating, MobileNet, Recurrent, ResNet, ViT, lively
+from tests.supernets.elasticize.models import Concatenating, Decoder, MobileNet, Recurrent, ResNet, ViT, lively
 
 MODELS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "resnet": (ResNet, (2, 3, 32, 32)),
@@ -93,6 +93,20 @@ def without(model: nn.Module, net: ElasticizedNetwork, config: Any) -> nn.Module
                 state[f"{name}.weight"] *= mask.reshape(1, -1, *[1] * (state[f"{name}.weight"].ndim - 2))
     changed.load_state_dict(state)
     return changed.eval()
+
+
+@torch.no_grad()
+def test_norms_slopes_and_resizing_follow_their_channels_into_every_format(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = lively(Decoder()), torch.randn(1, 3, 16, 16)
+    net = elasticize(model, x, width=(0.5, 1.0))
+    assert {entry.layers for entry in net.report().elastic} == {("down1",), ("down2",), ("mix",)}
+    smallest, largest = net.space.extremes()
+    close(net.extract(largest)(x), model(x))
+    for config in (smallest, largest):
+        for format in ("onnx", "tflite", "torch"):
+            artifact = compile_module(net.extract(config), [net.input_spec(config)], tmp_path, format=format)
+            assert artifact.route == "direct", artifact.metadata["fallback"]
 
 
 def test_ties_of_a_residual_network_are_one_choice() -> None:

@@ -1,0 +1,44 @@
+"""A latency table of a space on an emulated board: near whole networks, for a small part of the board's time."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from edgenas.lab import protocol
+from edgenas.pipeline.boards import Boards
+from edgenas.pipeline.networks import Networks, inputs_of, layer_types
+from edgenas.pipeline.tables import TableBuilder, TablePlan
+from edgenas.tables.chains import chain
+from tests.arm64.conftest import ArmLab
+from tests.tables.networks import small
+
+pytestmark = [pytest.mark.arm64, pytest.mark.timeout(900)]
+
+RULE = protocol("quick", min_samples=65, max_samples=65, max_s=20.0, warmup_min_s=0.01, warmup_max_s=0.3)
+WHOLE, SINGLE = 20, 5
+
+
+@pytest.mark.parametrize("board", ["pi4"])
+def test_a_table_predicts_whole_networks_for_a_part_of_the_time(arm_lab: ArmLab, board: str) -> None:
+    net = small()
+    networks = Networks(arm_lab.workspace, net, "onnx")
+    with Boards(arm_lab.workspace) as boards:
+        builder = TableBuilder(networks, boards, TablePlan("arm", board, RULE))
+        table = builder.build()
+        off = []
+        for config in net.space.sample_many(WHOLE, 3):
+            mean, _ = table.predict(layer_types(net, config))
+            off.append(mean / networks.measure(boards, board, config, RULE).latency_ms - 1.0)
+        alone = []
+        for sample in list(builder.survey.samples.values())[:: len(builder.survey.samples) // SINGLE][:SINGLE]:
+            artifact = networks.written(chain([sample]).graph, "one layer")
+            begun = time.monotonic()
+            boards.measure(board, artifact, inputs_of(artifact), None, RULE)
+            alone.append(time.monotonic() - begun)
+    share = table.facts["board_s"] / (len(table.entries) * float(np.mean(alone)))
+    print(f"{board}: {100 * np.mean(np.abs(off)):.1f} % off, {100 * share:.1f} % of the time of all layers")
+    assert np.mean(np.abs(off)) <= 0.05
+    assert share <= 0.06
