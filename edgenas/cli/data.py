@@ -11,7 +11,7 @@ from edgenas.cli import output
 from edgenas.cli.session import workspace
 
 if TYPE_CHECKING:
-    from edgenas.data_import import ImportedTable
+    from edgenas.imports import ImportedTable
     from edgenas.store import RecordedBoard
 
 
@@ -42,8 +42,8 @@ def import_file(
     is named: missing, zero, negative, twice, outside the space.
     """
     from edgenas.cli.spaces import read_space
-    from edgenas.data_import import Layout, read_latencies, read_layout, unlike
     from edgenas.errors import UsageError
+    from edgenas.imports import Layout, read_latencies, read_layout, unlike
 
     layout, described = read_layout(describe) if describe else (Layout(), "")
     layout = Layout(

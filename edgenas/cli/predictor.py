@@ -65,9 +65,7 @@ def adapt(
     net = read_supernet(supernet, options)
     networks = Networks(space, net, format_for(space.target(target), space.home))
     others = other_boards(space.store, target, net.space)
-    wanted = choose_next(
-        space.store, target, net.space, measurements, board_rows(space.store, target, net.space), others
-    )
+    wanted = choose_next(net.space, measurements, board_rows(space.store, target, net.space), others)
     output.note(f"{len(wanted)} measurements on {target}, {len(others)} other boards to learn from.")
     failed = 0
     with Boards(space, lambda i: output.note(i.message), purpose="a predictor",

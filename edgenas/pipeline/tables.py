@@ -272,7 +272,7 @@ class TableBuilder:
         return {}
 
     def _keep(self, document: Mapping[str, Any]) -> None:
-        facts = {
+        facts: dict[str, Any] = {
             "layers": len(self.survey.samples),
             "artifacts": len(self._results),
             "building": "building" in document,

@@ -251,8 +251,9 @@ def _run_line(study: StoredStudy) -> str:
     if isinstance(protocol, Mapping) and protocol.get("name"):
         words += ["--protocol", _text(protocol["name"]), "--threads", _text(protocol.get("threads", 1))]
     compiling = spec.get("compiling")
-    for name in ("format", "precision") if isinstance(compiling, Mapping) else ():
-        words += [f"--{name}", _text(compiling[name])] if name in compiling else []
+    if isinstance(compiling, Mapping):
+        for name in ("format", "precision"):
+            words += [f"--{name}", _text(compiling[name])] if name in compiling else []
     return shlex.join(words)
 
 

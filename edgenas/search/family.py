@@ -29,7 +29,7 @@ from edgenas.search.pareto import costs, hypervolume_of, nondominated
 from edgenas.search.result import SearchResult
 from edgenas.search.tactics.gains import frame
 
-_MOST_TRIED = 20_000
+_MOST_TRIED = 2_000
 """So many families are tried one by one; of more, a greedy choice is improved by swaps."""
 
 
@@ -157,7 +157,7 @@ def _choose(rows: Sequence[int], count: int, worth: Callable[[Collection[int]], 
     """The rows that together are worth most; no more than add to it."""
     count = min(count, len(rows))
     if math.comb(len(rows), count) <= _MOST_TRIED:
-        best = list(max(itertools.combinations(rows, count), key=worth))
+        best = list(max(itertools.combinations(rows, count), key=lambda chosen: worth(list(chosen))))
     else:
         best = []
         for _ in range(count):

@@ -137,8 +137,7 @@ def prior_from_file(path: Path, space: SearchSpace, objectives: Sequence[Objecti
     Raises:
         DataError: It cannot be read, has no values, or no row of it fits the space.
     """
-    from edgenas.data_configs import ConfigColumns
-    from edgenas.data_rows import read_rows
+    from edgenas.imports import ConfigColumns, read_rows
 
     table = read_rows(path)
     where = ConfigColumns(space, table)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from edgenas.data_rows import read_rows
 from edgenas.errors import DataError, MissingExtra, UsageError
+from edgenas.imports import read_rows
 from edgenas.tables.table import Entry, LatencyTable, entry_of
 
 COLUMNS = ("key", "kind", "detail", "macs", "moved_bytes", "nodes", "ms", "std_ms", "seen", "source")

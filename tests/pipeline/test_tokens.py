@@ -65,7 +65,7 @@ def test_a_transformer_is_searched_for_latency(workspace: Workspace, local: Targ
 def examples(path: Path, specs: Sequence[TensorSpec], labels: Array) -> str:
     """A file of random inputs."""
     rng = np.random.default_rng(0)
-    arrays = {spec.name: rng.integers(0, spec.below, (len(labels), *spec.shape[1:])) for spec in specs}
+    arrays: dict[str, Any] = {spec.name: rng.integers(0, spec.below, (len(labels), *spec.shape[1:])) for spec in specs}
     np.savez(path, labels=labels, **arrays)
     return str(path)
 
@@ -113,14 +113,15 @@ def test_every_token_of_a_translation_counts_but_those_that_are_left_out(tmp_pat
 def test_examples_that_do_not_fit_are_told(bert: Path, tmp_path: Path) -> None:
     specs = small_bert().input_specs({})
     labels = np.zeros(20, np.int64)
-    for changed, words in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"attention_mask": None}, "'attention_mask' is missing"),
         ({"input_ids": np.full((20, 12), 50)}, "input_ids must be from 0 to 49"),
         ({"input_ids": np.zeros((20, 11), np.int64)}, r"\(20, 11\)"),
         ({"labels": np.full(20, -100)}, "no label of the split train counts"),
         ({"labels": np.zeros(3, np.int64)}, "at least ten"),
-    ):
-        good = {spec.name: np.zeros((20, *spec.shape[1:]), np.int64) for spec in specs}
+    ]
+    for changed, words in cases:
+        good: dict[str, Any] = {spec.name: np.zeros((20, *spec.shape[1:]), np.int64) for spec in specs}
         arrays = {name: array for name, array in {**good, "labels": labels, **changed}.items() if array is not None}
         np.savez(tmp_path / "wrong.npz", **arrays)
         with pytest.raises(DataError, match=words):

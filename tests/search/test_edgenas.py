@@ -98,6 +98,19 @@ def test_it_ends_when_nothing_more_is_to_be_gained() -> None:
         _made(options={"least_gain": 2.0})
 
 
+def test_it_ends_below_the_noise_that_evaluations_tell_of() -> None:
+    def asked(width: float) -> int:
+        tactic = make_tactic("edgenas", TINY, GOALS, options={"start": 4})
+        for row in _done(tactic, 6):
+            middle = row.values["latency_ms"]
+            told = {"intervals": {"latency_ms": [middle * (1 - width), middle * (1 + width)]}}
+            tactic.tell([replace(row, details=told)])
+        return len(tactic.ask(2))
+
+    assert asked(1e-9) == 2
+    assert asked(5.0) == 0
+
+
 def test_equal_values_everywhere_and_a_single_row_do_no_harm() -> None:
     tactic = _made()
     for index in range(14):

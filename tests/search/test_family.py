@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -45,9 +46,9 @@ def test_each_board_is_served_by_the_best_within_its_limits() -> None:
 
 
 def test_without_limits_the_members_cover_all_fronts_as_well_as_any_could() -> None:
-    def on_two(configs: list[dict[str, object]]) -> list[dict[str, float]]:
+    def on_two(configs: list[dict[str, Any]]) -> list[dict[str, float]]:
         answers = evaluate(configs)
-        depth = [sum(v for k, v in config.items() if k.startswith("d")) for config in configs]  # type: ignore[misc]
+        depth = [sum(v for k, v in config.items() if k.startswith("d")) for config in configs]
         return [
             {"accuracy": r["accuracy"], "latency_ms@a": r["latency_ms"], "latency_ms@b": 1.0 + 200.0 / d}
             for r, d in zip(answers, depth, strict=True)
@@ -66,19 +67,19 @@ def test_without_limits_the_members_cover_all_fronts_as_well_as_any_could() -> N
 
 
 def test_one_front_for_each_board_with_shared_accuracy() -> None:
-    def on_two(configs: list[dict[str, object]]) -> list[dict[str, float]]:
+    def on_two(configs: list[dict[str, Any]]) -> list[dict[str, float]]:
         return [
             {"accuracy": r["accuracy"], "latency_ms@a": r["latency_ms"], "latency_ms@b": 100.0 / r["latency_ms"]}
             for r in evaluate(configs)
         ]
 
     # What is quick on one board is slow on the other, so every candidate is on the common front.
-    arguments: dict[str, object] = {"budget": 40, "seed": 1}
-    each = search(elastic_space(8), on_two, GOALS, tactic_options={"fronts": "each"}, **arguments)  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"budget": 40, "seed": 1}
+    each = search(elastic_space(8), on_two, GOALS, tactic_options={"fronts": "each"}, **arguments)
     assert all(e.reason for e in each.evaluations)
     assert each.board_front("a")[0] == max(each.done, key=lambda e: e.values["accuracy"])
     reference = {"accuracy": 60.0, "latency_ms@a": 100.0}
-    drawn = search(elastic_space(8), on_two, GOALS, tactic="random", **arguments)  # type: ignore[arg-type]
+    drawn = search(elastic_space(8), on_two, GOALS, tactic="random", **arguments)
 
     def volume(result: SearchResult) -> float:
         return SearchResult(GOALS[:2], (), result.evaluations).hypervolume(reference)

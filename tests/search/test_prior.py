@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,17 +25,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def on(board: str, factor: float):  # type: ignore[no-untyped-def]
+def on(board: str, factor: float) -> Callable[[list[dict[str, Any]]], list[dict[str, float]]]:
     """The evaluation with the latency of a board."""
 
-    def measured(configs: list[dict[str, object]]) -> list[dict[str, float]]:
+    def measured(configs: list[dict[str, Any]]) -> list[dict[str, float]]:
         rows = evaluate(configs)
         return [{"accuracy": r["accuracy"], f"latency_ms@{board}": factor * r["latency_ms"]} for r in rows]
 
     return measured
 
 
-def _dynas_file(path: Path, rows: int) -> list[dict[str, object]]:
+def _dynas_file(path: Path, rows: int) -> list[dict[str, Any]]:
     """As DyNAS-T writes results: the configuration as a dictionary, its own names of columns, no latency measured."""
     configs = SPACE.sample_many(rows, 0)
     lines = ["Sub-network,Date,Model Parameters,Latency (ms),MACs,Accuracy (top1)"]
@@ -53,8 +54,8 @@ def test_another_boards_study_tells_where_to_begin_and_what_to_expect(store: Sto
         SPACE, on("pi4", 3.0), ["accuracy max", "latency_ms@pi4 min"], budget=40, store=store, study="first",
         tactic="random",
     )  # fmt: skip
-    arguments = {"budget": 20, "store": store, "warm_start": ["first"]}
-    result = search(SPACE, on("pi5", 1.0), GOALS, study="second", **arguments)  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"budget": 20, "store": store, "warm_start": ["first"]}
+    result = search(SPACE, on("pi5", 1.0), GOALS, study="second", **arguments)
     begun = [
         e for e in result.evaluations if e.reason.startswith("exploit (warm start): among the best of study first")
     ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgenas.errors import DataError, StoreError, UsageError
+from edgenas.lab import Target
 from edgenas.lab.measurement import protocol
 from edgenas.spaces import Choice, SearchSpace
 from edgenas.store import Proposal, RecordedBoard, open_store
@@ -75,3 +76,5 @@ def test_timings_know_configurations_of_artifacts_and_of_studies(store_url: str)
         assert len(found) == 3, "what was throttled is not trusted"
         assert found[0].way == found[1].way != found[2].way
         assert store.timings("board1", "0" * 64) == []
+        store.add_target(Target("board1", transport="local", family="local"))
+        assert len(store.timings("board1", SPACE.hash)) == 4, "this computer's are all taken"

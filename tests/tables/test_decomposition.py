@@ -21,7 +21,7 @@ def _problem(count: int, seed: int = 0) -> tuple[list[LayerType], Floats, Floats
     rng = np.random.default_rng(seed)
     kinds = ("pointwise", "depthwise", "linear")
     types = [
-        LayerType(f"{n}", kinds[n % 3], "", int(rng.integers(1e5, 1e7)), int(rng.integers(1e4, 1e6)), 2)
+        LayerType(f"{n}", kinds[n % 3], "", int(rng.integers(10**5, 10**7)), int(rng.integers(10**4, 10**6)), 2)
         for n in range(60)
     ]
     slopes = {"pointwise": 0.2e-6, "depthwise": 1e-6, "linear": 0.5e-6}

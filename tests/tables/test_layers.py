@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from tests.tables.networks import small
 NET = small()
 
 
-def _graph(config: dict[str, object]) -> Graph:
+def _graph(config: Mapping[str, Any]) -> Graph:
     return fold(trace(NET.extract(config), [NET.input_spec(config)]))
 
 

@@ -8,6 +8,7 @@ arXiv 2105.08195, do the same with gradients).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,7 @@ _POINTS = 3000
 
 
 class Gains(ABC):
-    """Mean gains of candidates, given fronts that grow draw by draw.
-
-    Args:
-        front: Costs of the measured front, ``[M, objectives]``, scaled; may be empty.
-        draws: Possible costs of the candidates, ``[draws, N, objectives]``, in the same scale.
-        allowed: In which draws a candidate keeps the constraints, ``[draws, N]``.
-        corner: Reference point, ``[objectives]``.
-        rng: Source of chance.
-    """
+    """Mean gains of candidates, given fronts that grow draw by draw; made by :func:`gains_for`."""
 
     @abstractmethod
     def mean(self) -> Floats:
@@ -43,8 +36,16 @@ class Gains(ABC):
 def gains_for(
     front: Floats, draws: Floats, allowed: npt.NDArray[np.bool_], corner: Floats, rng: np.random.Generator
 ) -> Gains:
-    """Exact for up to two objectives, by points for more."""
-    kind: type[Gains] = PlaneGains if draws.shape[2] <= 2 else PointGains
+    """Exact for up to two objectives, by points for more.
+
+    Args:
+        front: Costs of the measured front, ``[M, objectives]``, scaled; may be empty.
+        draws: Possible costs of the candidates, ``[draws, N, objectives]``, in the same scale.
+        allowed: In which draws a candidate keeps the constraints, ``[draws, N]``.
+        corner: Reference point, ``[objectives]``.
+        rng: Source of chance.
+    """
+    kind: Callable[..., Gains] = PlaneGains if draws.shape[2] <= 2 else PointGains
     return kind(front, draws, allowed, corner, rng)
 
 

@@ -42,9 +42,9 @@ _MOST_ROWS = 700
 class Warp:
     """A monotone change of scale in which a Gaussian process has an easier life; costs in, costs out.
 
-    Positive costs that are to be small become logarithms, since their errors are relative; far below the median they are
-    absolute, or one configuration that does next to nothing would decide the scale. Of other costs the worse part is
-    compressed, so that the few configurations that do not work at all do not decide the scale of those that do.
+    Positive costs that are to be small become logarithms, since their errors are relative; far below the median they
+    are absolute, or one configuration that does next to nothing would decide the scale. Of other costs the worse part
+    is compressed, so that the few configurations that do not work at all do not decide the scale of those that do.
 
     Args:
         cost: All measured costs.

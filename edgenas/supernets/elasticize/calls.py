@@ -211,12 +211,12 @@ def instance_norm(step: Step, kept: Kept) -> Call:
 @makes("upsample_nearest2d", "upsample_bilinear2d")
 def upsample(step: Step, kept: Kept) -> Call:
     nearest = step.op == "upsample_nearest2d"
-    size, factors = step.argument(1, "output_size"), list(step.args[2 if nearest else 3 :])
+    rest: list[Any] = list(step.args[2 if nearest else 3 :])
     # One form has a list of factors, the other one factor after the other; torch steps by them where they are given.
-    factors = next((factor for factor in factors if isinstance(factor, list | tuple)), factors)
-    given: dict[str, Any] = {"size": size}
+    factors: list[Any] = next((list(item) for item in rest if isinstance(item, list | tuple)), rest)
+    given: dict[str, Any] = {"size": step.argument(1, "output_size")}
     if len(factors) == 2 and None not in factors:
-        given = {"scale_factor": list(factors)}
+        given = {"scale_factor": factors}
     if not nearest:
         given["align_corners"] = bool(step.argument(2, "align_corners", False))
     return Call(step.name, F.interpolate, (step.args[0],), {**given, "mode": "nearest" if nearest else "bilinear"})

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.data_rows import Rows
 from edgenas.errors import DataError
+from edgenas.imports.rows import Rows
 from edgenas.spaces import SearchSpace
 
 WHOLE = ("config", "configuration", "sub-network", "subnetwork", "encoding")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.data_configs import ConfigColumns
-from edgenas.data_rows import Rows, read_rows
 from edgenas.errors import DataError
+from edgenas.imports.configs import ConfigColumns
+from edgenas.imports.rows import Rows, read_rows
 from edgenas.spaces import SearchSpace
 
 UNITS_MS: Mapping[str, float] = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}

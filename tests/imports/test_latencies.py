@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgenas.cli.app import run
-from edgenas.data_import import Layout, read_latencies, read_layout
 from edgenas.errors import DataError
+from edgenas.imports import Layout, read_latencies, read_layout
 from edgenas.spaces import Choice, SearchSpace
 from edgenas.store import RecordedBoard, Store, open_store
 
