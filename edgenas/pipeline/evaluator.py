@@ -119,7 +119,7 @@ class BoardEvaluator:
             position, more, waiting = 0, True, False
             while (more or batch.open) and not stopping():
                 config: Config | None = None
-                if more and not waiting and not self._boards.full:
+                if more and not (waiting and batch.open) and not self._boards.full:
                     # To think of the next candidates is work on this computer too.
                     with self._boards.host_work():
                         taken = next(configs, _NO_MORE)
