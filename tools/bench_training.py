@@ -46,15 +46,15 @@ class Alone(nn.Module):
         self.name, self.options = name, dict[str, Any]()
         self.space = SearchSpace([Choice("alone", (name,))])
         self._spec = net.input_spec(config)
-        self.module = net.extract(config)
-        initialise(self.module)
+        self.network = net.extract(config)
+        initialise(self.network)
 
     def forward(self, x: Tensor, config: Mapping[str, Any] | None = None) -> Tensor:
-        logits: Tensor = self.module(x)
+        logits: Tensor = self.network(x)
         return logits
 
     def extract(self, config: Mapping[str, Any]) -> nn.Module:
-        return copy.deepcopy(self.module).eval()
+        return copy.deepcopy(self.network).eval()
 
     def input_spec(self, config: Mapping[str, Any]) -> TensorSpec:
         return self._spec
