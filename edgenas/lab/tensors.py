@@ -11,6 +11,7 @@ from edgenas_agent.frames import MAX_BODY, FrameError, pack_tensors, tensor_byte
 
 from edgenas.compile.artifact import Artifact, TensorSpec
 from edgenas.errors import OutputMismatch, UsageError
+from edgenas.lab.text import clean
 
 Array = npt.NDArray[Any]
 
@@ -58,7 +59,8 @@ def _stacked(shape: tuple[int, ...], batch: int, count: int) -> tuple[int, ...]:
 
 
 def _describe(outputs: Sequence[tuple[str, tuple[int, ...]]]) -> str:
-    return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in outputs) or "nothing"
+    # A board may claim any number of outputs.
+    return clean(", ".join(f"{dtype}{list(shape)}" for dtype, shape in outputs) or "nothing", 300)
 
 
 def pack(

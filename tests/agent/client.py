@@ -39,6 +39,7 @@ class Agent:
         self._decoder = Decoder()
         self._frames: list[Frame] = []
         self.events: list[dict[str, Any]] = []
+        self._early: dict[Any, Frame] = {}
         self._number = 0
         noise = b""
         while PREAMBLE not in noise:
@@ -84,12 +85,14 @@ class Agent:
         return self._frames.pop(0)
 
     def reply(self, number: int | None) -> Frame:
-        while True:
+        # The agent may answer something short before something long.
+        while number not in self._early:
             frame = self.next()
             if frame.header.get("event") == "progress":
                 self.events.append(frame.header)
-            elif frame.header["id"] == number:
-                return frame
+            else:
+                self._early[frame.header["id"]] = frame
+        return self._early.pop(number)
 
     def ask(self, op: str, body: bytes = b"", **fields: Any) -> Frame:
         return self.reply(self.send(op, body, **fields))

@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick_boards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Boards of these tests come back at once or never: no restart is waited for."""
-    monkeypatch.setattr("edgenas.lab.pool_board.COME_BACK_S", 2.0)
+    monkeypatch.setattr("edgenas.lab.pool_board.COME_BACK_S", 0.0)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from edgenas.errors import BoardQuarantined, HostKeyChanged, PythonTooOld, Runti
 from edgenas.pipeline.studies import Watch, resume_study, start_study
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import SearchResult
+from edgenas.search.evaluation import Failure
 from tests.lab.sshd import Sshd, children, descendants, wait_until_gone
 from tests.pipeline.conftest import plan, slowly
 
@@ -58,9 +59,18 @@ class FaultAt:
             self.action()
 
 
-def check_all_others_done(result: SearchResult, but: int = VICTIM) -> None:
+def the_failed(result: SearchResult) -> Failure:
+    """The only failure. The fault may strike a little later than it was meant to, on a computer that is busy."""
     assert len(result.evaluations) == 6
-    assert all(e.state == "done" for e in result.evaluations if e.index != but)
+    (failure,) = [e.error for e in result.evaluations if e.state != "done"]
+    assert failure is not None
+    return failure
+
+
+def the_incidents(result: SearchResult) -> list[dict[str, str]]:
+    """All that was healed on the way, in a study of which nothing failed."""
+    assert [e.state for e in result.evaluations] == ["done"] * 6
+    return [incident for e in result.evaluations for incident in e.details.get("incidents", ())]
 
 
 def workers(server: Sshd) -> list[int]:
@@ -71,7 +81,8 @@ def workers(server: Sshd) -> list[int]:
 @pytest.fixture
 def slow_plan(checkpoint: Path) -> object:
     """Timing takes long enough to be hit in the middle."""
-    return slowly(plan(checkpoint, "board"))
+    # A tactic that thinks would keep this computer from seeing at once what the board does.
+    return replace(slowly(plan(checkpoint, "board")), tactic="random")
 
 
 def test_a_model_that_dies_by_a_signal_is_a_crashed_candidate(
@@ -80,9 +91,7 @@ def test_a_model_that_dies_by_a_signal_is_a_crashed_candidate(
     fault = FaultAt(lambda: [os.kill(pid, signal.SIGSEGV) for pid in workers(sshd)] and None)
     result = start_study(workspace, slow_plan, fault.watch)  # type: ignore[arg-type]
     assert fault.fired
-    check_all_others_done(result)
-    failure = result.evaluations[VICTIM].error
-    assert failure is not None
+    failure = the_failed(result)
     assert (failure.kind, failure.blame) == ("CandidateCrashed", "candidate")
     assert "SIGSEGV" in failure.message
 
@@ -99,9 +108,7 @@ def test_a_model_that_hangs_is_killed_at_its_deadline(
             os.kill(pid, signal.SIGSTOP)
 
     result = start_study(workspace, slow_plan, FaultAt(stop).watch)  # type: ignore[arg-type]
-    check_all_others_done(result)
-    failure = result.evaluations[VICTIM].error
-    assert failure is not None
+    failure = the_failed(result)
     assert (failure.kind, failure.blame) == ("CandidateTimeout", "candidate")
     assert hung
     assert wait_until_gone(hung) == []
@@ -112,8 +119,7 @@ def test_a_killed_agent_is_started_anew_and_the_incident_is_kept(
 ) -> None:
     fault = FaultAt(lambda: [os.kill(pid, signal.SIGKILL) for pid in processes(sshd, ".pyz --root")] and None)
     result = start_study(workspace, slow_plan, fault.watch)  # type: ignore[arg-type]
-    check_all_others_done(result, but=-1)
-    incidents = result.evaluations[VICTIM].details["incidents"]
+    incidents = the_incidents(result)
     assert [(i["kind"], i["blame"], i["target"]) for i in incidents] == [("AgentFailed", "device", "board")]
     assert fault.incidents == ["AgentFailed"]
 
@@ -123,8 +129,7 @@ def test_a_cut_connection_is_made_anew_and_the_incident_is_kept(
 ) -> None:
     fault = FaultAt(sshd.kill_connections)
     result = start_study(workspace, slow_plan, fault.watch)  # type: ignore[arg-type]
-    check_all_others_done(result, but=-1)
-    incidents = result.evaluations[VICTIM].details["incidents"]
+    incidents = the_incidents(result)
     assert [(i["kind"], i["blame"]) for i in incidents] == [("ConnectionLost", "link")]
     assert workspace.store.counts()["measurements"] == 6
 

@@ -44,9 +44,9 @@ def test_a_board_that_goes_away_is_stood_in_for_and_the_user_is_told(
     workspace: Workspace, local: Target, sshd: Sshd, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_aside: list[tuple[str, str]] = []
-    slow = slowly(plan(checkpoint, "board", budget=9))
+    slow = slowly(plan(checkpoint, "board", budget=14))
     rule = replace(slow.protocol, min_s=2.0, max_s=2.0)
-    slow = replace(slow, protocol=rule, batch_size=9, rules=Rules(stand_ins={"board": ("here",)}))
+    slow = replace(slow, protocol=rule, batch_size=14, tactic="random", rules=Rules(stand_ins={"board": ("here",)}))
     stopped: list[str] = []
 
     def phase(board: str, told: str) -> None:
@@ -57,15 +57,15 @@ def test_a_board_that_goes_away_is_stood_in_for_and_the_user_is_told(
     watch = Watch(phase=phase, set_aside=lambda board, reason: set_aside.append((board, reason)))
     result = start_study(workspace, slow, watch)
     assert stopped
-    assert len(result.done) == 9
+    assert len(result.done) == 14
     assert [board for board, _ in set_aside] == ["board"]
     assert "failed 3 times in a row" in set_aside[0][1]
     assert any(e.details.get("measured_on") == {"board": "here"} for e in result.done)
     assert run(["--home", str(workspace.home), "search", "show", "study"]) == 0
     assert "board was set aside: it failed 3 times in a row" in capsys.readouterr().err
     # The rules are remembered, and one that does not answer is left out from the start.
-    more = resume_study(workspace, "study", budget=10, watch=watch)
-    assert len(more.done) == 10
+    more = resume_study(workspace, "study", budget=15, watch=watch)
+    assert len(more.done) == 15
     assert [board for board, _ in set_aside] == ["board", "board"]
 
 
