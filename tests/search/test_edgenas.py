@@ -13,7 +13,7 @@ from edgenas.search.pareto import hypervolume_of, nondominated
 from edgenas.search.tactics.free_features import FreeFeatures, stages_of
 from edgenas.search.tactics.gains import gains_for
 from edgenas.search.tactics.structured import staged_codes, structured_codes
-from edgenas.search.tactics.surrogates import Warp
+from edgenas.search.tactics.warps import Warp
 from edgenas.spaces import Choice, SearchSpace
 from tests.search.problems import TINY, elastic_space, evaluate
 

@@ -22,8 +22,9 @@ from edgenas.search.prior import Prior
 from edgenas.search.tactics.base import Known, Proposed, Tactic, register_tactic
 from edgenas.search.tactics.gains import Gains
 from edgenas.search.tactics.goal import Goal
+from edgenas.search.tactics.inputs import Inputs
 from edgenas.search.tactics.structured import staged_codes, structured_codes
-from edgenas.search.tactics.surrogates import LARGEST, Beliefs, Expected, Inputs, deviations, prior_values
+from edgenas.search.tactics.surrogates import LARGEST, Beliefs, Expected, deviations, prior_values
 from edgenas.spaces import SearchSpace
 
 _DRAWS = 128

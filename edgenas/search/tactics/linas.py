@@ -10,24 +10,21 @@ always measured, never predicted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.predict import Features, Regressor, make_regressor
-from edgenas.search.evaluation import Evaluation
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.operators import Codes, breed, row_keys
-from edgenas.search.pareto import Floats, ranking
-from edgenas.search.tactics.base import Proposed, Tactic, register_tactic
-from edgenas.search.tactics.nsga2 import default_population
+from edgenas.search.pareto import ranking
+from edgenas.search.tactics.base import Proposed, register_tactic
+from edgenas.search.tactics.forecast import Forecast, ForecastTactic
 from edgenas.spaces import SearchSpace
 
 
 @register_tactic("linas")
-class LinasTactic(Tactic):
+class LinasTactic(ForecastTactic):
     """Measure, predict, search on the predictions, measure what was found.
 
     Args:
@@ -51,11 +48,7 @@ class LinasTactic(Tactic):
         inner_generations: int = 400,
         **common: Any,
     ) -> None:
-        super().__init__(space, objectives, constraints, **common)
-        self.population = self._whole(
-            "population", default_population(self.budget) if population is None else population, least=2
-        )
-        self.predictor = self._regressor(predictor)
+        super().__init__(space, objectives, constraints, population=population, predictor=predictor, **common)
         self.inner_population = self._whole("inner_population", inner_population, 4)
         self.inner_generations = self._whole("inner_generations", inner_generations)
 
@@ -68,18 +61,12 @@ class LinasTactic(Tactic):
             "inner_generations": self.inner_generations,
         }
 
-    @property
-    def next_batch(self) -> int:
-        if len(self._told) < self.population:
-            return min(self.batch_size or self.population, self.population - len(self._told))
-        return self.batch_size or self.population
-
     def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
         rows, _, _ = self._measured()
         if len(self._told) < self.population or len(rows) < 2:
             return self._random(count, rng, "start: random")
         codes = self.space.encode_many([e.config for e in rows])
-        forecast = Forecast.fit(self.space, self.objectives, self.constraints, rows, codes, self.predictor)
+        forecast = self._forecast(rows, codes)
         known = set(row_keys(self.space.encode_many([e.config for e in self._told.values()])))
         found = inner_search(forecast, known, count, self.inner_population, self.inner_generations, rng)
         values = forecast.values(found)
@@ -89,54 +76,6 @@ class LinasTactic(Tactic):
             shown = ", ".join(f"{name} {value:.5g}" for name, value in predicted.items())
             proposed.append(Proposed(config, f"predicted: {shown}", predicted))
         return proposed
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """One predictor for each objective and each constrained value.
-
-    Attributes:
-        features: Of the space.
-        objectives: Of the search.
-        constraints: Of the search.
-        models: By name of the value.
-    """
-
-    features: Features
-    objectives: tuple[Objective, ...]
-    constraints: tuple[Constraint, ...]
-    models: dict[str, Regressor]
-
-    @classmethod
-    def fit(
-        cls,
-        space: SearchSpace,
-        objectives: tuple[Objective, ...],
-        constraints: tuple[Constraint, ...],
-        rows: Sequence[Evaluation],
-        codes: Codes,
-        predictor: str,
-    ) -> Forecast:
-        """Learn from measured rows, whose encodings are ``codes``."""
-        features = Features(space)
-        X = features.of_codes(codes)
-        names = dict.fromkeys([*(o.name for o in objectives), *(c.name for c in constraints)])
-        models = {name: make_regressor(predictor).fit(X, [e.values[name] for e in rows]) for name in names}
-        return cls(features, objectives, constraints, models)
-
-    def values(self, codes: Codes) -> dict[str, Floats]:
-        """Predicted means by name, each of shape ``[N]`` and in the value's own unit."""
-        X = self.features.of_codes(codes)
-        return {name: model.predict(X)[0] for name, model in self.models.items()}
-
-    def scores(self, codes: Codes) -> tuple[Floats, Floats]:
-        """Predicted costs and violations, ``[N, objectives]`` and ``[N, constraints]``."""
-        columns = self.values(codes)
-        points = np.stack([o.sign * columns[o.name] for o in self.objectives], axis=1)
-        broken = np.zeros((len(codes), len(self.constraints)))
-        for number, constraint in enumerate(self.constraints):
-            broken[:, number] = [constraint.violation(value) for value in columns[constraint.name]]
-        return points, broken
 
 
 def inner_search(

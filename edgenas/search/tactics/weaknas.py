@@ -15,14 +15,13 @@ import numpy as np
 from edgenas.search.objectives import Constraint, Objective
 from edgenas.search.operators import breed, row_keys
 from edgenas.search.pareto import ranking
-from edgenas.search.tactics.base import Proposed, Tactic, register_tactic
-from edgenas.search.tactics.linas import Forecast
-from edgenas.search.tactics.nsga2 import default_population
+from edgenas.search.tactics.base import Proposed, register_tactic
+from edgenas.search.tactics.forecast import ForecastTactic
 from edgenas.spaces import SearchSpace
 
 
 @register_tactic("weaknas")
-class WeaknasTactic(Tactic):
+class WeaknasTactic(ForecastTactic):
     """Progressive weak predictors.
 
     Args:
@@ -44,12 +43,8 @@ class WeaknasTactic(Tactic):
         predictor: str = "svr",
         **common: Any,
     ) -> None:
-        super().__init__(space, objectives, constraints, **common)
-        self.population = self._whole(
-            "population", default_population(self.budget) if population is None else population, least=2
-        )
+        super().__init__(space, objectives, constraints, population=population, predictor=predictor, **common)
         self.sample, self.best = self._whole("sample", sample, least=10), self._whole("best", best)
-        self.predictor = self._regressor(predictor)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -60,18 +55,12 @@ class WeaknasTactic(Tactic):
             "predictor": self.predictor,
         }
 
-    @property
-    def next_batch(self) -> int:
-        if len(self._told) < self.population:
-            return min(self.batch_size or self.population, self.population - len(self._told))
-        return self.batch_size or self.population
-
     def _propose(self, count: int, rng: np.random.Generator) -> list[Proposed]:
         rows, points, broken = self._measured()
         if len(self._told) < self.population or len(rows) < 2:
             return self._random(count, rng, "random start")
         codes = self.space.encode_many([e.config for e in rows])
-        forecast = Forecast.fit(self.space, self.objectives, self.constraints, rows, codes, self.predictor)
+        forecast = self._forecast(rows, codes)
         known = set(row_keys(self.space.encode_many([e.config for e in self._told.values()])))
         parents = codes[ranking(points, broken, self.population, rng)]
         drawn = self.space.encode_many(self.space.sample_many(self.sample // 2, rng, set(self._told)))

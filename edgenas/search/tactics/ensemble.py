@@ -1,0 +1,123 @@
+"""Gaussian processes that see different features of the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgenas.predict import GaussianProcess
+from edgenas.search.pareto import Floats
+
+LEAST_ROWS = 8
+"""So few rows are too few to keep hyperparameters of, or to doubt one of them by the others."""
+_OUTLIER = 6.0
+"""Residuals beyond so many usual ones are outliers."""
+
+
+class _Process(GaussianProcess):
+    """A Gaussian process with a scale of its own for every group of columns, whose hyperparameters may be given.
+
+    Args:
+        groups: For each column the name of its group.
+        given: Hyperparameters instead of a search for them.
+    """
+
+    def __init__(self, groups: Sequence[str], given: Any, **common: Any) -> None:
+        super().__init__(**common)
+        self._labels = np.asarray(groups)
+        self._given = given
+
+    def _scale_columns(self, rows: Floats) -> None:
+        super()._scale_columns(rows)
+        unit = (rows - self._low) / self._span
+        self._groups, self._spreads = [], []
+        for label in dict.fromkeys(self._labels.tolist()):
+            group = np.flatnonzero(self._labels == label)
+            spread = float(((unit[:, group] - self._center[group]) ** 2).sum(axis=1).mean())
+            # A group that does not vary stays in, so that hyperparameters found on fewer rows fit more of them.
+            self._groups.append(group)
+            self._spreads.append(spread if spread > 0 else 1.0)
+
+    def doubt(self) -> Floats | None:
+        """For each row the deviation that makes up for its residual when left out, where that is an outlier, else 0."""
+        if self._y_scale == 0.0 or len(self._alpha) < LEAST_ROWS:
+            return None
+        left_out = np.abs(self._alpha / np.diag(self._inverse)) * self._y_scale
+        usual = 1.4826 * float(np.median(left_out))
+        outliers = left_out > _OUTLIER * max(usual, 1e-9)
+        return np.where(outliers, left_out, 0.0) if outliers.any() else None
+
+    def _tune(self, x: Floats, target: Floats, fixed: Floats) -> None:
+        if self._given is not None:
+            self.hyperparameters = np.asarray(self._given)
+        else:
+            super()._tune(x, target, fixed)
+
+
+class Ensemble:
+    """Gaussian processes that see different features, weighted by how well each predicts rows left out.
+
+    Args:
+        views: For each member its rows.
+        y: To learn.
+        groups: For each member the groups of its columns.
+        given: Hyperparameters of each member; ``None`` searches them.
+        robust: Whether rows far off all others are doubted: a configuration that does not work at all may be told
+            with any cost.
+        noise: Known deviation of each row's noise; what else there is, the processes find themselves.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[Floats],
+        y: Floats,
+        groups: Sequence[Sequence[str]],
+        given: Sequence[Any] | None = None,
+        robust: bool = False,
+        noise: Floats | None = None,
+    ) -> None:
+        self.members: list[_Process] = []
+        for place, rows in enumerate(views):
+            known = None if given is None else given[place]
+            member = _Process(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
+            member.fit(rows, y, noise)
+            if robust and (doubt := member.doubt()) is not None:
+                member = _Process(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
+                member.fit(rows, y, doubt if noise is None else np.hypot(doubt, noise))
+            self.members.append(member)
+        errors = np.array([member.cv_rmse for member in self.members])
+        worth = np.ones(len(errors))
+        if np.isfinite(errors).all() and errors.min() > 0:
+            worth = (errors.min() / errors) ** 4
+        self.weights: Floats = worth / worth.sum()
+
+    @property
+    def hyperparameters(self) -> list[Any]:
+        """Of each member, to be given to a later ensemble."""
+        return [m.hyperparameters if len(m.hyperparameters) else None for m in self.members]
+
+    @property
+    def noise_std(self) -> float:
+        """Deviation of the noise of measuring."""
+        return float(sum(w * m.noise_std for w, m in zip(self.weights, self.members, strict=True)))
+
+    def predict(self, views: Sequence[Floats]) -> tuple[Floats, Floats]:
+        """Mean and deviation without noise."""
+        answers = [m.predict(rows, noise=False) for m, rows in zip(self.members, views, strict=True)]
+        mean = sum(w * m for w, (m, _) in zip(self.weights, answers, strict=True))
+        square = sum(w * (s**2 + m**2) for w, (m, s) in zip(self.weights, answers, strict=True))
+        return np.asarray(mean), np.sqrt(np.maximum(square - np.asarray(mean) ** 2, 0.0))
+
+    def sample(self, views: Sequence[Floats], count: int, rng: np.random.Generator) -> Floats:
+        """Joint draws, each from one member, ``[count, N]``."""
+        parts = np.rint(np.concatenate([[0.0], np.cumsum(self.weights)]) * count).astype(int)
+        drawn = [
+            member.sample(rows, int(n), rng)
+            for member, rows, n in zip(self.members, views, np.diff(parts), strict=True)
+            if n
+        ]
+        # Draws of several values are put together one by one: which members meet is left to chance.
+        result: Floats = np.concatenate(drawn)[rng.permutation(count)]
+        return result
