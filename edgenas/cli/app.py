@@ -79,14 +79,22 @@ Exit codes: 0 done, 1 negative result, 2 usage or configuration, 3 board or link
     help="Folder for the store, artifacts and keys.  [default: the user's data folder; env: EDGENAS_HOME]",
 )
 @click.option("--store", envvar="EDGENAS_STORE", help="Database URL, if not a file in the home.  [env: EDGENAS_STORE]")
+@click.option(
+    "--artifacts-gb",
+    type=click.FloatRange(min=0.0),
+    envvar="EDGENAS_ARTIFACTS_GB",
+    default=10.0,
+    show_default=True,
+    help="About what compiled candidates may take here; the longest unused go first.  [env: EDGENAS_ARTIFACTS_GB]",
+)
 @click.option("--debug", is_flag=True, envvar="EDGENAS_DEBUG", help="Show tracebacks.")
 @click.pass_context
-def app(ctx: click.Context, home: Path | None, store: str | None, debug: bool) -> None:
+def app(ctx: click.Context, home: Path | None, store: str | None, artifacts_gb: float, debug: bool) -> None:
     """From a trained super-network to the best sub-network for each of your boards.
 
     Measured on the board, and running on it. Begin with `edgenas demo`.
     """
-    ctx.obj = {"home": home, "store": store, "debug": debug}
+    ctx.obj = {"home": home, "store": store, "artifacts_gb": artifacts_gb, "debug": debug}
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -49,11 +49,9 @@ def command(
     from edgenas.compile import host_outputs
     from edgenas.errors import Unmeasurable
     from edgenas.lab import Measurement, protocol
-    from edgenas.lab.native import find_runtime, is_native
     from edgenas.lab.probe import format_for
     from edgenas.pipeline.boards import Boards, Incident
     from edgenas.pipeline.evaluator import INPUT_SEED
-    from edgenas.pipeline.native import measure_native
     from edgenas.pipeline.rules import TRIES, Rules
     from edgenas.pipeline.subject import Subject
 
@@ -65,11 +63,9 @@ def command(
     if runtime:
         space.use_runtime(target, runtime)
     board = space.target(target)
-    native = find_runtime(board.runtime, space.home) if is_native(board, space.home) else None
     subject = Subject.load(checkpoint, data)
     chosen = read_config(config, subject.net.space)
-    format = native.format if native else format_for(board, space.home)
-    artifact = subject.compile(chosen, subject.calibrated(chosen), space.artifacts, format)
+    artifact = subject.compile(chosen, subject.calibrated(chosen), space.artifacts, format_for(board, space.home))
     space.store.add_artifact(artifact, subject.net.space.key(chosen))
     inputs = [spec.random(INPUT_SEED) for spec in artifact.inputs]
 
@@ -79,8 +75,6 @@ def command(
     with Boards(space, tell, purpose="one measurement", patience=patience(wait, priority)) as boards:
 
         def once(again: bool) -> Measurement:
-            if native:
-                return measure_native(space, board, artifact, rule, again=again, on_fault=output.note)
             expected = host_outputs(artifact, inputs)
             return boards.measure(target, artifact, inputs, expected, rule, again=again)[0]
 

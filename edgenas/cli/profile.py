@@ -66,7 +66,6 @@ def command(
     from edgenas.lab.native import is_native
     from edgenas.lab.probe import format_for
     from edgenas.pipeline.boards import Boards
-    from edgenas.pipeline.native import measure_native
     from edgenas.pipeline.profiling import measure_model, profile_layers
     from edgenas.report.layers import picture_format, write_picture
 
@@ -80,22 +79,18 @@ def command(
     if runtime:
         space.use_runtime(target, runtime)
     board = space.target(target)
-    native = is_native(board, space.home)
-    if native and layers:
+    if layers and is_native(board, space.home):
         raise UsageError(
             f"{target} is measured by the program {board.runtime}, which tells no times of layers.",
             hint="Leave --layers out, or set a runtime that tells: onnxruntime, tflite.",
         )
     chosen = _model(space, model, supernet, data, format or format_for(board, space.home), shapes)
     found: LayerProfile | None = None
-    if native:
-        measurement = measure_native(space, board, chosen.artifact, rule, again=again, on_fault=output.note)
-    else:
-        with Boards(space, _tell, purpose="a profile", patience=patience(wait, priority)) as boards:
-            measurement = measure_model(boards, target, chosen, rule, again=again)
-            if layers:
-                output.note(f"{measurement.latency_ms:.4g} ms on {target}; now layer by layer.")
-                found = profile_layers(boards, target, chosen, measurement, runs=runs)
+    with Boards(space, _tell, purpose="a profile", patience=patience(wait, priority)) as boards:
+        measurement = measure_model(boards, target, chosen, rule, again=again)
+        if layers:
+            output.note(f"{measurement.latency_ms:.4g} ms on {target}; now layer by layer.")
+            found = profile_layers(boards, target, chosen, measurement, runs=runs)
     if found is not None and picture is not None:
         output.note(f"Picture: {write_picture(_page(found), picture)}")
     if as_json:

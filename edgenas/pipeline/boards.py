@@ -68,10 +68,8 @@ class Boards:
 
     def close(self) -> None:
         """End all sessions."""
-        for name in list(self._clients):
+        for name in [*self._clients, *self._natives]:
             self._drop(name)
-        while self._natives:
-            self._natives.popitem()[1].close()
 
     def client(self, name: str) -> AgentClient:
         """The session with a board, which is held as long as it lasts.
@@ -103,18 +101,17 @@ class Boards:
         Raises:
             BoardBusy, LinkError, TrustError, DeviceError: As for :meth:`client`.
         """
-        client: Measuring
-        if self._is_native(name):
-            client = self._native(name)
-            self._natives.pop(name)
-        else:
-            client = self.client(name)
-            self._clients.pop(name, None)
+        client = self._measuring(name)
+        self._natives.pop(name, None)
+        self._clients.pop(name, None)
         probe = self._workspace.store.get_probe(name) or {}
         return Contact(client, str(probe.get("board", {}).get("boot_id", "")))
 
-    def _is_native(self, name: str) -> bool:
-        return is_native(self._workspace.target(name), self._workspace.home)
+    def _measuring(self, name: str) -> Measuring:
+        """The session with a board, by its agent or by a program that measures by itself."""
+        if is_native(self._workspace.target(name), self._workspace.home):
+            return self._native(name)
+        return self.client(name)
 
     def _native(self, name: str) -> NativeSession:
         """The session with a board without an agent; what it is gets remembered in the store."""
@@ -148,10 +145,7 @@ class Boards:
             RuntimeMissing: It has none.
             LinkError, TrustError, DeviceError: It does not answer as it should.
         """
-        if self._is_native(name):
-            self._native(name)
-        else:
-            self.client(name)
+        self._measuring(name)
         probe = self._workspace.store.get_probe(name) or {}
         if runtime_for(self._workspace.target(name), format, probe) is None:
             reasons = "; ".join(f"{runtime}: {why}" for runtime, why in probe.get("missing_runtimes", {}).items())
@@ -195,14 +189,14 @@ class Boards:
             try:
                 if not again and (found := self.recorded(name, artifact, protocol)) is not None:
                     return found, tuple(incidents)
-                client = self.client(name)
+                session = self._measuring(name)
                 # The first contact may have told that the board is another than the store believed.
                 if not again and (found := self.recorded(name, artifact, protocol)) is not None:
                     return found, tuple(incidents)
-                client.send(artifact)
-                measurement, outputs = client.measure(
+                begun = session.begin_measure(
                     artifact, list(inputs), protocol, on_progress=on_progress, reference=self._reference(artifact)
                 )
+                measurement, outputs = session.end_measure(begun)
                 # A program that measures by itself gives no outputs; from all others the client insists on them.
                 if expected is not None and outputs:
                     compare_outputs(name, outputs, expected, arithmetic(protocol, artifact))
@@ -222,9 +216,9 @@ class Boards:
         return reference_network(artifact.format, self._workspace.home)
 
     def _drop(self, name: str) -> None:
-        client = self._clients.pop(name, None)
-        if client is not None:
-            client.close()
+        session: Measuring | None = self._clients.pop(name, None) or self._natives.pop(name, None)
+        if session is not None:
+            session.close()
 
 
 def arithmetic(protocol: Protocol, artifact: Artifact) -> str:

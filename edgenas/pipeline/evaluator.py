@@ -30,6 +30,8 @@ BOARD_VALUES: dict[str, Callable[[Measurement], float]] = {
 }
 # Every board gets the same numbers for the same shape, so that outputs can be compared between boards.
 INPUT_SEED = 0
+#: Candidates after which old artifacts are looked for.
+_TIDY_EVERY = 20
 _NO_MORE: Any = object()
 
 
@@ -126,6 +128,8 @@ class BoardEvaluator:
                     more, waiting = taken is not _NO_MORE, taken is None
                     config = taken if more else None
                 if config is not None:
+                    if position % _TIDY_EVERY == 0:
+                        self._workspace.tidy()
                     yield position, STARTED
                     yield from batch.known(self._begin(batch, position, config))
                     position += 1

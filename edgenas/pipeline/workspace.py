@@ -13,24 +13,34 @@ if TYPE_CHECKING:
     from edgenas.store import Store
 
 
+#: Artifacts are made again when they are wanted; a study of large networks would fill the disk with them.
+MOST_ARTIFACTS_GB = 10.0
+#: Whatever a running study still needs was used more recently.
+UNUSED_S = 3600.0
+
+
 class Workspace:
     """Home folder, store and boards of one user.
 
     Args:
         home: Where the store, artifacts and known host keys live; default: the user's data folder.
         store_url: A database URL, where the store is not a file in the home.
+        artifacts_gb: What compiled artifacts may take on this computer, about.
 
     Raises:
         HostError: The folder cannot be made.
     """
 
-    def __init__(self, home: Path | None = None, store_url: str | None = None) -> None:
+    def __init__(
+        self, home: Path | None = None, store_url: str | None = None, artifacts_gb: float = MOST_ARTIFACTS_GB
+    ) -> None:
         if home is None:
             from platformdirs import user_data_path
 
             home = user_data_path("edgenas", appauthor=False)
         self.home = home.expanduser().absolute()
         self._store_url = store_url
+        self._artifacts_gb = artifacts_gb
         self._runtimes: dict[str, str] = {}
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -51,6 +61,12 @@ class Workspace:
     def artifacts(self) -> Path:
         """Folder of compiled artifacts, named by their hashes."""
         return self.home / "artifacts"
+
+    def tidy(self) -> None:
+        """Take away artifacts that were not used for long, where all take more than they may."""
+        from edgenas.compile.files import tidy
+
+        tidy(self.artifacts, int(self._artifacts_gb * 1e9), UNUSED_S)
 
     def target(self, name: str) -> Target:
         """A board of the inventory.

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from edgenas.compile import TensorSpec, check, compile_module, format_names, host_outputs, sha256_of
+from edgenas.compile.files import keep, tidy
 from edgenas.errors import CompileError, HostError, OutputMismatch, UsageError
 
 from .networks import Lambda, images, ready, small_network
@@ -170,6 +171,18 @@ def test_disk_that_takes_no_more_leaves_nothing(tmp_path: Path) -> None:
     occupied.touch()
     with pytest.raises(HostError, match="cannot be written"):
         compile_module(network, images(), occupied / "folder")
+
+
+def test_the_artifacts_unused_for_longest_make_room(tmp_path: Path) -> None:
+    for number in range(5):
+        path = keep(bytes([number]) * 1000, tmp_path, f"{number}.onnx")
+        os.utime(path, (0, 1_000 + number))
+    keep(b"\x00" * 1000, tmp_path, "0.onnx")  # used again
+    assert tidy(tmp_path, 5_000, unused_s=60) == 0
+    assert tidy(tmp_path, 3_000, unused_s=60) == 2_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.onnx", "3.onnx", "4.onnx"]
+    assert tidy(tmp_path, 0, unused_s=60) == 2_000  # what is in use stays, whatever it takes
+    assert tidy(tmp_path / "absent", 0, unused_s=0) == 0
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from edgenas.errors import (
 )
 from edgenas.lab import Target, doctor, measurement_key, protocol
 from edgenas.lab.native import NativeClient, connect_native, is_native
-from edgenas.pipeline.native import measure_native
+from edgenas.pipeline.boards import Boards, Incident
 from edgenas.pipeline.training import train_supernet
 from edgenas.pipeline.workspace import Workspace
 from edgenas.supernets.training_plan import TrainingPlan
@@ -236,15 +236,15 @@ def test_a_phone_that_goes_away_is_a_lost_link_and_another_attempt_records_once(
     space.store.add_artifact(good)
     with bare:
         bare.faults.cut_service, bare.faults.cut_after = "sync:", 1_000_000
-        told: list[str] = []
 
-        def heal(text: str) -> None:
-            told.append(text)
+        def heal(incident: Incident) -> None:
             bare.faults.cut_service = ""
 
-        first = measure_native(space, target, good, QUICK, on_fault=heal)
-        assert [text.count("middle of a file") for text in told] == [1]
-        again = measure_native(space, target, good, QUICK)
+        with Boards(space, heal) as boards:
+            first, incidents = boards.measure(target.name, good, [], None, QUICK)
+        assert [incident.message.count("middle of a file") for incident in incidents] == [1]
+        with Boards(space) as boards:
+            again, _ = boards.measure(target.name, good, [], None, QUICK)
     assert first == again
     assert space.store.find(first.key) == first
 
