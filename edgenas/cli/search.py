@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +11,9 @@ from edgenas.cli.search_compare import compare
 from edgenas.cli.search_family import family
 from edgenas.cli.search_rehearse import rehearse
 from edgenas.cli.session import workspace
+from edgenas.cli.settings import json_options
+from edgenas.cli.study_output import as_dict, conclude, print_evaluations, set_aside
 from edgenas.cli.waiting import patience, wait_options
-
-if TYPE_CHECKING:
-    from edgenas.search import Evaluation, SearchResult
 
 
 @click.group(help="Run, resume and show studies.")
@@ -101,7 +98,7 @@ def run(
 
     settings, accepted = _words(prepare), _words(accept)
     plan = StudyPlan(
-        name, checkpoint, objectives, constraints, data, tactic, parsed_options(options), budget, seed, batch,
+        name, checkpoint, objectives, constraints, data, tactic, json_options(options), budget, seed, batch,
         protocol(protocol_name, threads=threads, prepare=settings),
         Rules(accepted, _stand_ins(stand_ins), health_every, drift / 100), Compiling(form, precision),
         warm_start=warm_starts,
@@ -164,7 +161,9 @@ def show(study: str, show_all: bool, failures: bool, board: str, why: bool, as_j
     front = result.board_front(board) if board else result.front
     chosen = result.failures if failures else result.evaluations if show_all or why else front
     if as_json:
-        output.emit_json([_as_dict(evaluation) for evaluation in chosen])
+        output.emit_json([as_dict(evaluation) for evaluation in chosen])
+        if not chosen and result.done and result.nearest_message:
+            output.note(result.nearest_message)
         return
     if why:
         output.table(
@@ -175,7 +174,7 @@ def show(study: str, show_all: bool, failures: bool, board: str, why: bool, as_j
         rows = [(e.index, e.error.kind, e.error.blame, e.error.message) for e in chosen if e.error]
         output.table(rows, ["#", "failure", "blame", "message"])
         return
-    _print_table(result, chosen)
+    print_evaluations(result, chosen)
     for board, reason in set_aside(result.evaluations).items():
         output.note(f"{board} was set aside: {reason}.")
     if result.done and result.nearest_message:
@@ -210,95 +209,3 @@ def _stand_ins(given: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
             raise click.UsageError(f"--stand-in {item}: write TARGET=BOARD.")
         found[target] = (*found.get(target, ()), board)
     return found
-
-
-def parsed_options(given: tuple[str, ...]) -> dict[str, Any]:
-    """``NAME=VALUE`` pairs; numbers as numbers."""
-    parsed: dict[str, Any] = {}
-    for item in given:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise click.UsageError(f"--option {item}: write NAME=VALUE.")
-        for kind in (int, float):
-            try:
-                parsed[name] = kind(text)
-                break
-            except ValueError:
-                parsed[name] = text
-    return parsed
-
-
-def conclude(result: SearchResult, as_json: bool) -> int:
-    """Say what came out; the exit code of the command."""
-    if as_json:
-        output.emit_json([_as_dict(evaluation) for evaluation in result.front])
-    else:
-        _print_table(result, result.front)
-    if result.interrupted:
-        output.note(f"Stopped and saved. Go on: `edgenas search resume {result.study}`.")
-        return 130
-    if not result.done:
-        first = result.failures[0].error if result.failures else None
-        output.error(
-            f"No candidate was evaluated with success; the first failed with {first.kind}: {first.message}"
-            if first else "No candidate was evaluated.",
-            f"See `edgenas search show {result.study} --failures`.",
-        )  # fmt: skip
-        return 1
-    failed = f", {len(result.failures)} failed" if result.failures else ""
-    output.note(
-        f"{len(result.done)} candidates evaluated{failed}, {len(result.front)} on the front. "
-        f"Next: `edgenas report {result.study}` or `edgenas deploy {result.study} --pick ... --to TARGET`."
-    )
-    if result.nearest_message:
-        output.error(result.nearest_message, "Relax the constraint, or resume with a larger --budget.")
-        return 1
-    return 0
-
-
-def _print_table(result: SearchResult, chosen: Any) -> None:
-    from edgenas.cli.quantities import column, show_value
-
-    names = list(dict.fromkeys([*(o.name for o in result.objectives), *(c.name for c in result.constraints)]))
-    rows = [
-        (e.index, *(show_value(name, e.values.get(name)) for name in names), _verdicts(e), compact(e.config))
-        for e in chosen
-    ]
-    output.table(rows, ["#", *(column(name) for name in names), "verdict", "configuration"])
-
-
-def _verdicts(evaluation: Evaluation) -> str:
-    if evaluation.error:
-        return evaluation.error.kind
-    verdicts = evaluation.details.get("verdicts", {})
-    return ", ".join(dict.fromkeys(verdicts.values())) or evaluation.state
-
-
-def compact(config: Any) -> str:
-    """A configuration in one short line: ``ks 3,5,3 e 4,4,6 d 2,3 r 16``."""
-    import re
-
-    groups: dict[str, list[str]] = {}
-    for name, value in config.items():
-        groups.setdefault(re.sub(r"\d+$", "", name), []).append(str(value))
-    return " ".join(f"{name} {','.join(values)}" for name, values in groups.items())
-
-
-def set_aside(evaluations: Iterable[Evaluation]) -> dict[str, str]:
-    """Boards that were quarantined during a study, with the reason."""
-    incidents = (each for evaluation in evaluations for each in evaluation.details.get("incidents", ()))
-    return {each["target"]: each["message"] for each in incidents if each.get("kind") == "BoardQuarantined"}
-
-
-def _as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    failure = evaluation.error
-    return {
-        "index": evaluation.index,
-        "state": evaluation.state,
-        "config": dict(evaluation.config),
-        "values": dict(evaluation.values),
-        "reason": evaluation.reason,
-        "details": dict(evaluation.details),
-        "failure": None if failure is None else {"kind": failure.kind, "blame": failure.blame,
-                                                 "message": failure.message, "hint": failure.hint},
-    }  # fmt: skip

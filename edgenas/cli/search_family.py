@@ -9,6 +9,7 @@ import click
 
 from edgenas.cli import output
 from edgenas.cli.session import workspace
+from edgenas.cli.study_output import compact
 
 if TYPE_CHECKING:
     from edgenas.search.family import Family
@@ -44,7 +45,6 @@ def family(study: str, count: int, limits: tuple[str, ...], as_json: bool) -> No
 
 def _print(found: Family) -> None:
     from edgenas.cli.quantities import column, show_value
-    from edgenas.cli.search import compact
 
     names = list(dict.fromkeys(name for member in found.members for name in member.values))
     rows = [

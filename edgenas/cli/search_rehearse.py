@@ -8,6 +8,8 @@ import click
 
 from edgenas.cli import output
 from edgenas.cli.session import workspace
+from edgenas.cli.settings import json_options
+from edgenas.cli.study_output import conclude
 
 
 @click.command("rehearse")
@@ -28,13 +30,12 @@ def rehearse(
 
     The same name again goes on where it ended, with a larger --budget.
     """
-    from edgenas.cli.search import conclude, parsed_options
     from edgenas.search.api import search
     from edgenas.search.recorded import RecordedProblem
 
     problem = RecordedProblem.load(recorded)
     result = search(
         problem.space, problem.evaluate, problem.objectives, budget, tactic, seed, constraints=constraints,
-        tactic_options=parsed_options(options), store=workspace().store, study=name, warm_start=warm_starts,
+        tactic_options=json_options(options), store=workspace().store, study=name, warm_start=warm_starts,
     )  # fmt: skip
     return conclude(result, as_json)
