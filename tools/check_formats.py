@@ -28,10 +28,11 @@ from edgenas.errors import EdgenasError
 
 NETWORKS = (
     "ofa_mbv3_d234_e346_k357_w1.0", "ofa_mbv3_d234_e346_k357_w1.2", "ofa_proxyless_d234_e346_k357_w1.3",
-    "ofa_resnet50", "hat_transformer_wmt_ende", "hat_transformer_iwslt_deen", "demo_mbv3",
+    "ofa_resnet50", "hat_transformer_wmt_ende", "hat_transformer_wmt_enfr", "hat_transformer_iwslt_deen", "vit_base",
+    "bert_base", "demo_mbv3", "fashion_mbv3",
 )  # fmt: skip
 # Weights of a real vocabulary would be most of the time and none of the point.
-OPTIONS = {name: {"vocab": 1000} for name in NETWORKS if name.startswith("hat_")}
+OPTIONS = {name: {"vocab": 1000} for name in NETWORKS if name.startswith(("hat_", "bert_"))}
 
 
 def lively(net: Any, seed: int) -> None:

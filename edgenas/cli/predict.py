@@ -38,4 +38,5 @@ def command(config: str, target: str, supernet: str, options: tuple[str, ...], a
         facts["held-out error"] = f"{best.error:.2f} %"
     output.facts(facts)
     for other in found[1:]:
-        output.note(f"also {other.source}: {other.latency_ms:.4g} ms ({other.low_ms:.4g} to {other.high_ms:.4g})")
+        told = f"{other.latency_ms:.4g} ms ({other.low_ms:.4g} to {other.high_ms:.4g})"
+        output.note(f"also {told} by {other.source}: {other.detail}")
