@@ -8,6 +8,7 @@ import click
 
 from edgenas.cli import output
 from edgenas.cli.search_compare import compare
+from edgenas.cli.search_confirm import confirm
 from edgenas.cli.search_family import family
 from edgenas.cli.search_rehearse import rehearse
 from edgenas.cli.session import workspace
@@ -22,6 +23,7 @@ def command() -> None:
 
 
 command.add_command(compare)
+command.add_command(confirm)
 command.add_command(family)
 command.add_command(rehearse)
 

@@ -220,7 +220,7 @@ class Session:
         Raises:
             AgentFailed: Always.
         """
-        self._break(AgentFailed(f"{self._name}: {message}."))
+        self._break(AgentFailed(f"{self._name}: {clean(message, 600)}."))
 
     def close(self) -> None:
         """Say goodbye and end the agent. Safe to call twice; raises nothing."""

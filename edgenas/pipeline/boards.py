@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from edgenas.compile import Artifact
 from edgenas.compile.artifact import Array
 from edgenas.deploy import OUTPUT_TOLERANCE
-from edgenas.errors import AgentFailed, LinkError, OutputMismatch, RuntimeMissing
+from edgenas.errors import AgentFailed, CandidateError, LinkError, OutputMismatch, RuntimeMissing
 from edgenas.lab import AgentClient, Board, Contact, Incident, Measurement, Protocol, measurement_key, runtime_for
 from edgenas.lab.native import NativeSession, connect_native, is_native
 from edgenas.lab.native.holding import new_token
@@ -29,6 +29,8 @@ ATTEMPTS = 3
 PRECISION_TOLERANCE = {"fp16": 0.05, "tf32": 0.05, "bf16": 0.2, "int8": 0.5}
 # A board that was lost in the middle of a job is waited for so long, at most.
 AGAIN_S = 60.0
+
+_T = TypeVar("_T")
 
 
 class Boards:
@@ -184,22 +186,65 @@ class Boards:
             CandidateError: The artifact fails on this board.
             DeviceError, LinkError: The board or the way to it failed ``ATTEMPTS`` times.
         """
+
+        def attempt() -> Measurement:
+            if not again and (found := self.recorded(name, artifact, protocol)) is not None:
+                return found
+            session = self._measuring(name)
+            # The first contact may have told that the board is another than the store believed.
+            if not again and (found := self.recorded(name, artifact, protocol)) is not None:
+                return found
+            begun = session.begin_measure(
+                artifact, list(inputs), protocol, on_progress=on_progress, reference=self._reference(artifact)
+            )
+            measurement, outputs = session.end_measure(begun)
+            # A program that measures by itself gives no outputs; from all others the client insists on them.
+            if expected is not None and outputs:
+                compare_outputs(name, outputs, expected, arithmetic(protocol, artifact))
+            self._workspace.store.record(measurement, again=again)
+            return measurement
+
+        return self._healing(name, attempt)
+
+    def measure_together(
+        self, name: str, candidates: Sequence[tuple[Artifact, Sequence[Array]]], protocol: Protocol
+    ) -> list[Measurement | CandidateError]:
+        """Measure artifacts of one format anew, a block of each in turn, so that what changes hits all alike.
+
+        A program that measures by itself takes one after the other.
+
+        Args:
+            name: Of the target.
+            candidates: Artifacts with the inputs of one inference each.
+            protocol: Its bounds hold for each by itself.
+
+        Returns:
+            For each its measurement, which is recorded beside earlier ones, or its own failure.
+
+        Raises:
+            DeviceError, LinkError: The board or the way to it failed ``ATTEMPTS`` times.
+        """
+
+        def attempt() -> list[Measurement | CandidateError]:
+            session = self._measuring(name)
+            if isinstance(session, AgentClient):
+                reference = self._reference(candidates[0][0])
+                found = session.measure_together(candidates, protocol, reference=reference)
+                return [each if isinstance(each, CandidateError) else each[0] for each in found]
+            return [_alone(session, artifact, inputs, protocol) for artifact, inputs in candidates]
+
+        found = self._healing(name, attempt)[0] if candidates else []
+        for each in found:
+            if isinstance(each, Measurement):
+                self._workspace.store.record(each, again=True)
+        return found
+
+    def _healing(self, name: str, attempt: Callable[[], _T]) -> tuple[_T, tuple[Incident, ...]]:
+        """What an attempt gives, and the faults of the board or the link after which it was made again."""
         incidents: list[Incident] = []
         while True:
             try:
-                if not again and (found := self.recorded(name, artifact, protocol)) is not None:
-                    return found, tuple(incidents)
-                session = self._measuring(name)
-                # The first contact may have told that the board is another than the store believed.
-                if not again and (found := self.recorded(name, artifact, protocol)) is not None:
-                    return found, tuple(incidents)
-                begun = session.begin_measure(
-                    artifact, list(inputs), protocol, on_progress=on_progress, reference=self._reference(artifact)
-                )
-                measurement, outputs = session.end_measure(begun)
-                # A program that measures by itself gives no outputs; from all others the client insists on them.
-                if expected is not None and outputs:
-                    compare_outputs(name, outputs, expected, arithmetic(protocol, artifact))
+                return attempt(), tuple(incidents)
             except (LinkError, AgentFailed) as error:
                 self._drop(name)
                 incidents.append(Incident.of(name, error))
@@ -208,9 +253,6 @@ class Boards:
                 if self._on_incident:
                     self._on_incident(incidents[-1])
                 time.sleep(len(incidents))
-            else:
-                self._workspace.store.record(measurement, again=again)
-                return measurement, tuple(incidents)
 
     def _reference(self, artifact: Artifact) -> Reference | None:
         return reference_network(artifact.format, self._workspace.home)
@@ -219,6 +261,15 @@ class Boards:
         session: Measuring | None = self._clients.pop(name, None) or self._natives.pop(name, None)
         if session is not None:
             session.close()
+
+
+def _alone(
+    session: Measuring, artifact: Artifact, inputs: Sequence[Array], protocol: Protocol
+) -> Measurement | CandidateError:
+    try:
+        return session.end_measure(session.begin_measure(artifact, list(inputs), protocol))[0]
+    except CandidateError as error:
+        return error
 
 
 def arithmetic(protocol: Protocol, artifact: Artifact) -> str:

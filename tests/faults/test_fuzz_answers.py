@@ -58,3 +58,8 @@ def test_wrong_answers_are_typed_errors(tape: Tape, tmp_path: Path) -> None:
 def test_a_session_with_mutated_streams() -> None:
     for number in range(FRAMES // 4):
         check_session(Mutator(f"session {number}").stream(), greeted=number % 10 > 0)
+
+
+@pytest.mark.parametrize("seed", ["infer 7062"])
+def test_answers_that_once_gave_an_endless_message(tape: Tape, tmp_path: Path, seed: str) -> None:
+    assert "AgentFailed" in replay(tape, tmp_path, seed.split()[0], Mutator(seed))
