@@ -49,7 +49,7 @@ class StudyProgress:
         """To hand to the study."""
         return Watch(
             begin=self._on_begin, event=self._on_event, phase=self._on_phase, incident=self._on_incident,
-            set_aside=self._on_set_aside, figures=self._on_figures, note=output.note,
+            set_aside=self._on_set_aside, figures=self._on_figures, note=self._on_note,
         )  # fmt: skip
 
     def __enter__(self) -> StudyProgress:
@@ -72,6 +72,9 @@ class StudyProgress:
 
     def _on_incident(self, incident: Incident) -> None:
         self._print(f"[yellow]{escape(output.clean(incident.message))} Trying again.[/]")
+
+    def _on_note(self, text: str) -> None:
+        self._print(escape(output.clean(text)))
 
     def _on_set_aside(self, board: str, reason: str) -> None:
         self._print(f"[red]{escape(output.clean(board))} is set aside:[/] {escape(output.clean(reason))}.")

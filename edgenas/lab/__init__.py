@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         protocol,
     )
     from edgenas.lab.pool import Pool
-    from edgenas.lab.pool_events import Begun, Contact, Finished, Hitch, Incident, SetAside, Task
+    from edgenas.lab.pool_events import Begun, Contact, Finished, Healthy, Hitch, Incident, SetAside, Task
     from edgenas.lab.probe import Probe, runtime_for
     from edgenas.lab.reference import Reference, reference_network
     from edgenas.lab.schedule import Schedule
@@ -44,7 +44,7 @@ _HOMES = {
         "PROTOCOLS", "Board", "Measurement", "Protocol", "RuntimeBuild", "measurement_key", "protocol",
     ),
     "pool": ("Pool",),
-    "pool_events": ("Begun", "Contact", "Finished", "Hitch", "Incident", "SetAside", "Task"),
+    "pool_events": ("Begun", "Contact", "Finished", "Healthy", "Hitch", "Incident", "SetAside", "Task"),
     "probe": ("Probe", "runtime_for"),
     "reference": ("Reference", "reference_network"),
     "schedule": ("Schedule",),
@@ -57,10 +57,10 @@ _PLACES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "PROTOCOLS", "AgentClient", "Begun", "Board", "BoardFamily", "BoardFigures", "BoardState", "Channel", "Check",
-    "CommandResult", "Contact", "Finished", "Hitch", "Holder", "Holders", "HostKey", "Incident", "KeyState", "Lease",
-    "Measurement", "Outcome", "Pool", "Probe", "Protocol", "Reference", "Reservation", "Reservations", "RuntimeBuild",
-    "Schedule", "SetAside", "Step", "StepResult", "Target", "Task", "Transport", "Verdict", "connect", "doctor",
-    "families", "family", "measurement_key", "offered_key", "open_transport", "protocol", "reference_network",
+    "CommandResult", "Contact", "Finished", "Healthy", "Hitch", "Holder", "Holders", "HostKey", "Incident", "KeyState",
+    "Lease", "Measurement", "Outcome", "Pool", "Probe", "Protocol", "Reference", "Reservation", "Reservations",
+    "RuntimeBuild", "Schedule", "SetAside", "Step", "StepResult", "Target", "Task", "Transport", "Verdict", "connect",
+    "doctor", "families", "family", "measurement_key", "offered_key", "open_transport", "protocol", "reference_network",
     "register_transport", "remember_key", "runtime_for", "trust", "verdict",
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from edgenas.errors import BoardQuarantined, CandidateBarred, EdgenasError
 from edgenas.lab.board_record import BoardFigures
 from edgenas.lab.measurement import Measurement
 from edgenas.lab.pool_board import BoardRunner
-from edgenas.lab.pool_events import Contact, Event, Finished, Hitch, Incident, SetAside, Task
+from edgenas.lab.pool_events import Contact, Event, Finished, Healthy, Hitch, Incident, SetAside, Task
 from edgenas.lab.reference import Reference
 from edgenas.lab.schedule import Schedule
 from edgenas.lab.steps import BoardState, Outcome, Step, StepResult
@@ -226,6 +226,8 @@ class Pool:
         with self._changed:
             if step.job is not None and step.job not in self._told:
                 self._found.setdefault(step.job, (measurement, result.sent_bytes))
+            if step.job is None and measurement.verdict == "ok":
+                self._events.put(Healthy(board, measurement))
             self._schedule.done(board, step, time.monotonic(), result)
             self._look()
 

@@ -116,6 +116,14 @@ class Hitch:
 
 
 @dataclass(frozen=True)
+class Healthy:
+    """A health check has found a board to be well."""
+
+    board: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
 class SetAside:
     """A board was quarantined."""
 
@@ -144,4 +152,4 @@ class Finished:
     sent_bytes: int = 0
 
 
-Event = Begun | Hitch | SetAside | Finished
+Event = Begun | Hitch | Healthy | SetAside | Finished

@@ -12,9 +12,10 @@ from edgenas.compile import Artifact
 from edgenas.compile.artifact import Array
 from edgenas.compile.skeleton import Skeleton
 from edgenas.errors import BoardQuarantined, Busy, EdgenasError, TargetError, TrustError, Unmeasurable
-from edgenas.lab import Begun, Finished, Hitch, Incident, Measurement, Pool, Protocol, SetAside, Task
+from edgenas.lab import Begun, Finished, Healthy, Hitch, Incident, Measurement, Pool, Protocol, SetAside, Task
 from edgenas.lab.reference import reference_network
 from edgenas.pipeline.boards import Boards, arithmetic, compare_outputs
+from edgenas.pipeline.health_history import HealthHistory
 from edgenas.pipeline.rules import TRIES, Rules
 from edgenas.pipeline.workspace import Workspace
 
@@ -87,6 +88,7 @@ class PooledBoards:
         on_phase: Told what a board does.
         on_incident: Told of each fault that is tried again.
         on_set_aside: Told of each board that gets no more work, and why.
+        on_note: Told what else is worth knowing.
 
     Raises:
         TargetError: A board cannot stand in for another.
@@ -104,12 +106,14 @@ class PooledBoards:
         on_phase: Callable[[str, str], None] = lambda board, phase: None,
         on_incident: Callable[[Incident], None] = lambda incident: None,
         on_set_aside: Callable[[str, str], None] = lambda board, reason: None,
+        on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._workspace = workspace
         self._boards = boards
         self._protocol = protocol
         self._rules = rules
         self._on_phase, self._on_incident, self._on_set_aside = on_phase, on_incident, on_set_aside
+        self._on_note = on_note
         self.places = {target: rules.places(target) for target in targets}
         self.formats = dict(formats)
         self._known = {name: workspace.target(name) for names in self.places.values() for name in names}
@@ -126,6 +130,9 @@ class PooledBoards:
             for name in kinds
             if (network := reference_network(self.formats[name], workspace.home)) is not None
         }
+        # Nobody knows what else runs on this computer.
+        steady = {name: network for name, network in references.items() if self._known[name].family != "local"}
+        self._history = HealthHistory(workspace, steady, rules.drift)
         self._pool = Pool(
             {name: partial(boards.contact, name) for name in self._known},
             kinds=kinds, references=references, quiet=quiet, health_every=rules.health_every, drift=rules.drift,
@@ -177,6 +184,9 @@ class PooledBoards:
                 self._on_phase(event.board, f"{phase} ({runs} runs)" if runs else phase)
             elif isinstance(event, Hitch):
                 self._on_incident(event.incident)
+            elif isinstance(event, Healthy):
+                if text := self._history.look(event.board, event.measurement):
+                    self._on_note(text)
             elif isinstance(event, SetAside):
                 # Kept with the next candidate, for whoever looks at the study later.
                 self._set_aside.append(Incident(event.board, "BoardQuarantined", "device", event.reason))

@@ -208,6 +208,7 @@ def _boards(
         with PooledBoards(
             workspace, boards, targets, protocol, rules.without(missing), formats,
             on_phase=watch.phase, on_incident=watch.incident, on_set_aside=watch.set_aside,
+            on_note=watch.note,
         ) as pooled:  # fmt: skip
             yield pooled
 
