@@ -91,6 +91,8 @@ class StudyProgress:
         if event.kind == "stopping":
             # Called from the signal handler, where a print may be under way: write past it.
             os.write(2, b"\nFinishing the running candidate, then saving. Ctrl-C again stops at once.\n")
+        if event.kind == "ended":
+            self._print(f"Ended after {event.evaluated} of {event.budget} candidates: {escape(event.text)}.")
         if event.evaluation is None or event.kind not in ("finished", "failed"):
             return
         left = self._time_left(event)

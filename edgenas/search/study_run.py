@@ -38,12 +38,14 @@ class StudyEvent:
     """Something that happened in a study, for progress displays.
 
     Attributes:
-        kind: ``batch`` (candidates were proposed), ``started``, ``finished``, ``failed``, ``stopping`` (Ctrl-C).
+        kind: ``batch`` (candidates were proposed), ``started``, ``finished``, ``failed``, ``stopping`` (Ctrl-C),
+            ``ended`` (the tactic has no more to propose).
         study: Name of the study.
         evaluation: The candidate concerned; ``None`` for ``batch`` and ``stopping``.
         batch: What was proposed, for ``batch``.
         evaluated: Candidates done or failed so far.
         budget: Candidates to be evaluated in all.
+        text: Why it ended, for ``ended``.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class StudyEvent:
     batch: tuple[Evaluation, ...]
     evaluated: int
     budget: int
+    text: str = ""
 
 
 class StudyRun:
@@ -121,6 +124,7 @@ class StudyRun:
                 # With the last outcomes it may want something after all.
                 ahead = 0
             else:
+                self._tell("ended", text=tactic.ended)
                 break
         self._exhausted = True
 
@@ -175,10 +179,10 @@ class StudyRun:
         self.rows[stored.index] = from_store(stored)
         self._tell(kind, self.rows[stored.index])
 
-    def _tell(self, kind: str, row: Evaluation | None = None, batch: Sequence[Evaluation] = ()) -> None:
+    def _tell(self, kind: str, row: Evaluation | None = None, batch: Sequence[Evaluation] = (), text: str = "") -> None:
         if self.on_event is not None:
             evaluated = sum(r.state in ("done", "failed") for r in self.rows)
-            self.on_event(StudyEvent(kind, self.name, row, tuple(batch), evaluated, self.settings.budget))
+            self.on_event(StudyEvent(kind, self.name, row, tuple(batch), evaluated, self.settings.budget, text))
 
 
 def _settled(row: Evaluation) -> bool:

@@ -94,21 +94,27 @@ def test_it_ends_when_nothing_more_is_to_be_gained() -> None:
     _done(tactic, 4)
     assert tactic.ask() == []
     assert len(make_tactic("edgenas", TINY, GOALS, options={"start": 4}).ask()) == 4
+    assert "by luck" in tactic.ended
+    with pytest.raises(TacticError, match="stop"):
+        _made(options={"stop": "never"})
     with pytest.raises(TacticError, match="least_gain"):
         _made(options={"least_gain": 2.0})
 
 
 def test_it_ends_below_the_noise_that_evaluations_tell_of() -> None:
-    def asked(width: float) -> int:
-        tactic = make_tactic("edgenas", TINY, GOALS, options={"start": 4})
-        for row in _done(tactic, 6):
+    def asked(width: float, last_width: float | None = None, **options: str) -> int:
+        tactic = make_tactic("edgenas", TINY, GOALS, options={"start": 4, **options})
+        for number, row in enumerate(_done(tactic, 6)):
             middle = row.values["latency_ms"]
+            width = last_width if number == 5 and last_width is not None else width
             told = {"intervals": {"latency_ms": [middle * (1 - width), middle * (1 + width)]}}
             tactic.tell([replace(row, details=told)])
         return len(tactic.ask(2))
 
     assert asked(1e-9) == 2
     assert asked(5.0) == 0
+    assert asked(5.0, stop="budget") == 2
+    assert asked(1e-9, last_width=5.0) == 2  # one that was disturbed says nothing of the others
 
 
 def test_equal_values_everywhere_and_a_single_row_do_no_harm() -> None:

@@ -65,6 +65,8 @@ class Tactic(ABC):
     name: ClassVar[str] = ""
     asynchronous: ClassVar[bool] = False
     """Whether it proposes as well while candidates are still being measured."""
+    ended: str
+    """Why :meth:`ask` has returned nothing, where it did."""
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class Tactic(ABC):
         self.seed = self._whole("seed", seed, least=0)
         self.budget = self._whole("budget", budget)
         self.batch_size = None if batch_size is None else self._whole("batch_size", batch_size)
+        self.ended = "the space has no more"
         self._told: dict[str, Evaluation] = {}
         self._begin_with: list[Proposed] = []
 

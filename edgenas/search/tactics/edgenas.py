@@ -24,7 +24,7 @@ from edgenas.search.tactics.gains import Gains
 from edgenas.search.tactics.goal import Goal
 from edgenas.search.tactics.inputs import Inputs
 from edgenas.search.tactics.structured import staged_codes, structured_codes
-from edgenas.search.tactics.surrogates import LARGEST, Beliefs, Expected, deviations, prior_values
+from edgenas.search.tactics.surrogates import LARGEST, Beliefs, Expected, prior_values, typical_deviations
 from edgenas.spaces import SearchSpace
 
 _DRAWS = 128
@@ -47,8 +47,9 @@ class EdgenasTactic(Tactic):
         population: Configurations in each generation of the inner search.
         generations: Most generations of the inner search.
         least_gain: End the study once the best candidate's expected gain is below this share of the front's
-            hypervolume. Where evaluations say how noisy they are, it ends as well once nothing promises more than what
-            measuring a member of the front again would seem to add by luck.
+            hypervolume.
+        stop: ``noise`` ends it as well, where evaluations say how noisy they are, once nothing promises more than what
+            measuring a member of the front again would seem to add by luck; ``budget`` goes on.
         fronts: ``one`` over all objectives, or ``each``: with the latencies of several boards, one front for every
             board, of its own objectives and those of no board.
     """
@@ -65,6 +66,7 @@ class EdgenasTactic(Tactic):
         population: int = 80,
         generations: int = 50,
         least_gain: float = 0.0,
+        stop: str = "noise",
         fronts: str = "one",
         **common: Any,
     ) -> None:
@@ -73,9 +75,8 @@ class EdgenasTactic(Tactic):
         self.population = self._whole("population", population, least=8)
         self.generations = self._whole("generations", generations)
         self.least_gain = self._share("least_gain", least_gain)
-        if fronts not in ("one", "each"):
-            raise TacticError(f"Search: fronts is {fronts!r}.", hint="Set fronts to one or each.")
-        self.fronts = fronts
+        self.stop = _one_of("stop", stop, ("noise", "budget"))
+        self.fronts = _one_of("fronts", fronts, ("one", "each"))
         self._ended = False
         self._known_values: dict[str, Known] = {}
         self._priors: tuple[Prior, ...] = ()
@@ -89,6 +90,7 @@ class EdgenasTactic(Tactic):
             "population": self.population,
             "generations": self.generations,
             "least_gain": self.least_gain,
+            "stop": self.stop,
             "fronts": self.fronts,
         }
 
@@ -137,8 +139,10 @@ class EdgenasTactic(Tactic):
         expected = beliefs.expect(found)
         hoped = expected.costs()[expected.feasible() > 0.5]
         goal = Goal(points[fits], hoped if fits.any() or len(hoped) else points, self._sets())
-        noise = np.stack([deviations(rows, o.name) for o in self.objectives], axis=1)
-        least = max(self.least_gain * goal.volume, goal.luck(points[fits], noise[fits], rng)) if fits.any() else 0.0
+        least = self.least_gain * goal.volume
+        if self.stop == "noise" and fits.any():
+            noise = np.stack([typical_deviations(rows, o.name) for o in self.objectives], axis=1)
+            least = max(least, goal.luck(points[fits], noise[fits], rng))
         pool = self._pool(beliefs, found, goal, count, rng)
         return self._choose(beliefs, pool, goal, bool(fits.any()), least, count, rng)
 
@@ -240,6 +244,7 @@ class EdgenasTactic(Tactic):
             best = int(np.argmax(mean))
             if feasible and mean[best] < least:
                 self._ended = True
+                self.ended = "nothing promises more than measuring the front again would seem to add by luck"
                 break
             if mean[best] <= 0.0 or not feasible:
                 best = self._fallback(expected, chance, picked, rng)
@@ -279,6 +284,12 @@ class EdgenasTactic(Tactic):
     def _pending(self) -> Codes:
         """What was proposed and has no outcome yet."""
         return self.space.encode_many([e.config for e in self._told.values() if e.state in ("proposed", "running")])
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise TacticError(f"Search: {option} is {value!r}.", hint=f"Set {option} to {' or '.join(known)}.")
+    return value
 
 
 def _new(codes: Codes, seen: set[bytes]) -> Codes:

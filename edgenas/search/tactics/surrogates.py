@@ -182,6 +182,14 @@ def deviations(rows: Sequence[Evaluation], name: str) -> Floats:
     return np.array([max(0.0, high - low) / _INTERVAL for low, high in intervals], dtype=np.float64)
 
 
+def typical_deviations(rows: Sequence[Evaluation], name: str) -> Floats:
+    """As :func:`deviations`, by what is usual: one measurement that was disturbed tells little of the others."""
+    found, values = deviations(rows, name), np.abs([row.values[name] for row in rows])
+    known = (found > 0) & (values > 0)
+    share = float(np.median(found[known] / values[known])) if known.any() else 0.0
+    return share * values
+
+
 @dataclass(frozen=True)
 class Expected:
     """What :meth:`Beliefs.expect` says, by value: means and deviations in the surrogates' scale."""
