@@ -1,6 +1,6 @@
 """Train a super-network, and its smallest and largest sub-network each alone for the same time; compare accuracies.
 
-    python tools/bench_training.py --data FOLDER --minutes 14 --output FOLDER
+    python tools/bench_training.py --data FOLDER --minutes 17 --output FOLDER
 
 Time is this process's CPU time on a CPU (one thread, so that a busy computer disturbs the comparison little) and the
 wall clock on a GPU. Each of the three trainings is told beforehand how many steps fit into the time, so that its
@@ -17,13 +17,13 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edgenas.cli.settings import json_options
 from edgenas.compile.artifact import TensorSpec
 from edgenas.data import Dataset, load_dataset
 from edgenas.evaluate import AccuracyEvaluator
@@ -34,7 +34,7 @@ from edgenas.supernets.training import TrainingPlan, TrainingProgress, train
 
 ENDS = ("smallest", "largest")
 SPLITS = ("valid", "test")
-_ROUNDS, _TRIAL_STEPS = 3, 14
+_ROUNDS, _WARM_STEPS, _TRIAL_STEPS = 3, 4, 48
 _ALLOWED_POINTS = 1.0
 
 
@@ -103,9 +103,10 @@ def _contestants(options: argparse.Namespace, data: Dataset) -> list[Contestant]
         batch_size=options.batch_size, learning_rate=options.learning_rate, weight_decay=options.weight_decay,
         warmup_steps=100, shift=options.shift, flip=True, random_subnetworks=options.random, average_decay=0.998,
         calibration_images=2000, seed=options.seed, sampling=options.sampling, loss=options.loss,
+        sampling_options=json_options(options.sampling_option), loss_options=json_options(options.loss_option),
         precision=options.precision,
     )  # fmt: skip
-    alone = replace(plan, sampling="single_path", loss="cross_entropy")
+    alone = replace(plan, sampling="single_path", sampling_options={}, loss="cross_entropy", loss_options={})
     ends = dict(zip(ENDS, _fresh(options, data).space.extremes(), strict=True))
 
     def lone(end: str) -> Any:
@@ -122,9 +123,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="as for `edgenas supernet train`")
     parser.add_argument("--supernet", default="fashion_mbv3")
-    parser.add_argument("--minutes", type=float, default=14.0, help="for each of the three trainings")
-    parser.add_argument("--sampling", default="sandwich")
-    parser.add_argument("--loss", default="distillation")
+    parser.add_argument("--minutes", type=float, default=17.0, help="for each of the three trainings")
+    parser.add_argument("--sampling", default="turns")
+    parser.add_argument("--sampling-option", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--loss", default="cross_entropy")
+    parser.add_argument("--loss-option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--random", type=int, default=1, help="random sub-networks in each step")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=4e-3)
@@ -152,20 +155,19 @@ def _clock(options: argparse.Namespace) -> float:
 
 
 def _steps(options: argparse.Namespace, data: Dataset, contestants: Sequence[Contestant]) -> dict[str, int]:
-    """As many as fit into the time, by the fastest quarter of a few steps: measured in turn, as loads come and go."""
+    """As many as fit into the time, by the middle of a few trials: measured in turn, as loads come and go."""
     kept = options.output / "steps.json"
-    if kept.exists():
-        return dict(json.loads(kept.read_text("utf-8")))
-    paces: dict[str, list[float]] = {one.name: [] for one in contestants}
+    found: dict[str, int] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    missing = [one for one in contestants if one.name not in found]
+    paces: dict[str, list[float]] = {one.name: [] for one in missing}
     for _ in range(_ROUNDS):
-        for one in contestants:
+        for one in missing:
             marks: list[float] = []
-            plan = replace(one.plan, steps=_TRIAL_STEPS)
+            plan = replace(one.plan, steps=_WARM_STEPS + _TRIAL_STEPS + 1)
             train(one.make(), data, plan, on_progress=lambda _: marks.append(_clock(options)))  # noqa: B023
-            paces[one.name] += [after - before for before, after in pairwise(marks[1:-1])]
-    found = {}
+            paces[one.name].append((marks[-2] - marks[_WARM_STEPS - 1]) / _TRIAL_STEPS)
     for name, pace in paces.items():
-        step_s = sorted(pace)[len(pace) // 4]
+        step_s = sorted(pace)[_ROUNDS // 2]
         found[name] = max(1, int(options.minutes * 60 / step_s))
         print(f"{name}: {step_s * 1e3:.0f} ms a step, {found[name]} steps", flush=True)
     kept.write_text(json.dumps(found), encoding="utf-8")

@@ -132,6 +132,7 @@ def read_latencies(path: Path, space: SearchSpace, layout: Layout | None = None)
     where = ConfigColumns(space, table, layout.columns, layout.patterns)
     columns, left = _board_columns(table, where.used, layout.boards)
     codes, wrong = where.codes(table.rows)
+    wrong = [_too_wide(table, line) or text for line, text in zip(table.lines, wrong, strict=True)]
     faults = [Fault(line, "", text) for line, text in zip(table.lines, wrong, strict=True) if text]
     kept, first = [], dict[bytes, int]()
     for number, code in enumerate(codes):
@@ -198,6 +199,11 @@ def _board_columns(
     if not columns:
         raise DataError(f"{table.path} has no column of latencies.", hint="Name one with --board NAME=COLUMN.")
     return columns, tuple(name for name in numbers if name not in columns.values())
+
+
+def _too_wide(table: Rows, line: int) -> str:
+    cells = table.wide.get(line)
+    return f"has {cells} cells, more than the head: a comma too many?" if cells else ""
 
 
 def _is_number(table: Rows, column: str) -> bool:

@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgenas.errors import DataError, MissingExtra
@@ -21,12 +21,14 @@ class Rows:
         columns: Names, in order.
         lines: Number of the line of each row, the head being line 1; for Parquet the number of the row, from 1.
         rows: Column to text; an empty text where there is nothing.
+        wide: Lines with more cells than the head has, and how many: what they say of which column is anybody's guess.
     """
 
     path: Path
     columns: tuple[str, ...]
     lines: tuple[int, ...]
     rows: tuple[Mapping[str, str], ...]
+    wide: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def places(self) -> str:
@@ -57,18 +59,23 @@ def _csv(path: Path) -> Rows:
     try:
         head = [name.strip() for name in next(reader, [])]
         for name in head:
-            if head.count(name) > 1:
+            if name and head.count(name) > 1:
                 raise DataError(f"{path} has two columns {name!r}.", hint="Give every column a name of its own.")
-        lines, rows, first = [], [], reader.line_num + 1
+        lines, rows, wide, first = [], [], {}, reader.line_num + 1
         for cells in reader:
             if cells:
                 # A row may span several lines; it is known by its first.
                 lines.append(first)
-                rows.append(dict(zip(head, [*cells, *[""] * (len(head) - len(cells))], strict=False)))
+                row = dict(zip(head, [*cells, *[""] * (len(head) - len(cells))], strict=False))
+                # A column without a name is the row numbers of the tool that wrote the file.
+                row.pop("", None)
+                rows.append(row)
+                if any(cell.strip() for cell in cells[len(head) :]):
+                    wide[first] = len(cells)
             first = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num} is no CSV: {error}.", hint="Mend that line.") from error
-    return Rows(path, tuple(head), tuple(lines), tuple(rows))
+    return Rows(path, tuple(name for name in head if name), tuple(lines), tuple(rows), wide)
 
 
 def _parquet(path: Path) -> Rows:

@@ -9,8 +9,11 @@ from edgenas.predict.structure import Floats
 _Z90 = 1.6448536269514722
 _DOUBT = 10.0
 """So many rows' worth of trust in the model's own error bars."""
+_DOUBT_CENTRE = 30.0
+"""So many rows' worth of trust that predictions need no factor."""
 _MANY = 200
 """So many rows show that a board has next to no noise, where the model cannot believe it."""
+_NARROWEST = (0.3, 0.2)
 
 
 def calibrated(y: Floats, mean: Floats, std: Floats) -> float:
@@ -29,7 +32,26 @@ def calibrated(y: Floats, mean: Floats, std: Floats) -> float:
     square = float(np.sqrt((_DOUBT + np.minimum(ratio, 4.0) @ np.minimum(ratio, 4.0)) / (_DOUBT + count)))
     quantile = float(np.quantile(ratio, min(1.0, 0.9 * (count + 1) / count))) / _Z90
     trust = count / (count + 30.0)
-    return float(np.clip(trust * quantile + (1.0 - trust) * square, 0.3 if count < _MANY else 0.2, 5.0))
+    return float(np.clip(trust * quantile + (1.0 - trust) * square, _NARROWEST[count >= _MANY], 5.0))
+
+
+def centre(y: Floats, mean: Floats) -> float:
+    """Factor on predictions with the least relative error on rows held back, drawn towards 1 where they are few.
+
+    Noise of boards is skewed: now and then something else runs too. The mean then lies above what is mostly measured.
+
+    Args:
+        y: Values held back; where not all are positive, the factor is 1.
+        mean: Their predictions.
+    """
+    if (y <= 0).any() or (mean <= 0).any():
+        return 1.0
+    # The median of all ratios, each with the weight of its share in the mean relative error.
+    ratio, weight = y / mean, mean / y
+    order = np.argsort(ratio)
+    passed = np.cumsum(weight[order])
+    found = float(ratio[order][np.searchsorted(passed, 0.5 * passed[-1])])
+    return float(np.clip(found, 0.7, 1.4) ** (len(y) / (len(y) + _DOUBT_CENTRE)))
 
 
 def held_out_error(y: Floats, mean: Floats) -> dict[str, float]:

@@ -22,29 +22,66 @@ Blocks = Mapping[str, npt.NDArray[Any]]
 _JITTER = 1e-8
 _BOUNDS = (-20.0, 4.0)
 _CHUNK = 4096
+_AT_ONCE = 250_000
+"""Covariances."""
+_NEGLIGIBLE = 1e-6
+"""Of a standard deviation; a thousand times that where very many rows are asked for."""
 
 
 class Component(NamedTuple):
-    """A kernel on one block of columns: ``linear``, or ``smooth`` (Matern 5/2 at the block's own typical distance)."""
+    """A kernel on one block of columns: ``linear``, or ``smooth`` (Matern 5/2 at the block's own typical distance).
+
+    With ``times`` it is multiplied with the linear kernel on another block: every effect is then proportional to that.
+    """
 
     block: str
     kind: str
+    times: str = ""
 
     def between(self, a: Blocks, b: Blocks) -> Floats:
         """Covariances ``[len(a), len(b)]``."""
         left, right = a[self.block], b[self.block]
-        products: Floats = left @ right.T
-        if self.kind == "linear":
-            return products
-        squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2.0 * products
-        r = np.sqrt(np.maximum(squares, 0.0) * left.dtype.type(2.5))
-        smooth: Floats = (1.0 + r + r * r / 3.0) * np.exp(-r)
-        return smooth
+        found: Floats = left @ right.T
+        if self.kind == "smooth":
+            found *= -2.0
+            found += (left**2).sum(1)[:, None]
+            found += (right**2).sum(1)
+            r = np.sqrt(np.maximum(found, 0.0, out=found) * left.dtype.type(2.5))
+            found = np.exp(-r)
+            found *= 1.0 + r * (1.0 + r / 3.0)
+        return found * (a[self.times] @ b[self.times].T) if self.times else found
 
     def own(self, a: Blocks) -> Floats:
         """Variances ``[len(a)]``."""
         rows = a[self.block]
-        return (rows**2).sum(axis=1) if self.kind == "linear" else np.ones(len(rows))
+        variances = (rows**2).sum(axis=1) if self.kind == "linear" else np.ones(len(rows))
+        return variances * (a[self.times] ** 2).sum(axis=1) if self.times else variances
+
+    def sums(self, a: Blocks, b: Blocks, coefficients: Floats) -> Floats:
+        """``between(a, b) @ coefficients`` without all covariances at once."""
+        weighted = coefficients[:, None] * b[self.times] if self.times else coefficients[:, None]
+        if self.kind == "linear":
+            products = a[self.block] @ (b[self.block].T @ weighted)
+        else:
+            base = Component(self.block, self.kind)
+            # Parts that fit into the processor's caches.
+            size = max(64, _AT_ONCE // count_of(b))
+            products = np.concatenate([
+                base.between({self.block: a[self.block][first : first + size]}, b) @ weighted
+                for first in range(0, count_of(a), size)
+            ])  # fmt: skip
+        result: Floats = (products * a[self.times]).sum(axis=1) if self.times else products[:, 0]
+        return result
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the blocks it reads."""
+        return (self.block, self.times) if self.times else (self.block,)
+
+
+def count_of(rows: Blocks) -> int:
+    """How many rows blocks have."""
+    return len(next(iter(rows.values())))
 
 
 def stack(components: Sequence[Component], a: Blocks, b: Blocks) -> Floats:
@@ -59,10 +96,12 @@ class Prior:
     Attributes:
         mean: ``[components + 1]``.
         width: ``[components + 1]``.
+        cost: Minus the logarithm of how likely this explanation is beside others, before anything is measured.
     """
 
     mean: Floats
     width: Floats
+    cost: float = 0.0
 
 
 def improve(parts: Floats, target: Floats, noise: Floats, prior: Prior, start: Floats) -> tuple[Floats, float]:
@@ -93,7 +132,7 @@ def cost(theta: Floats, parts: Floats, target: Floats, noise: Floats, prior: Pri
     flat = parts.reshape(len(parts), -1) @ slope.ravel()
     gradient = 0.5 * weights * np.append(flat, float(np.diag(slope) @ noise))
     distance = (theta - prior.mean) / prior.width
-    value = 0.5 * (float(target @ alpha) + log_determinant + float(distance @ distance))
+    value = prior.cost + 0.5 * (float(target @ alpha) + log_determinant + float(distance @ distance))
     return value, gradient + distance / prior.width
 
 
@@ -128,7 +167,8 @@ class Mixture:
         self.components, self.noise, self.target = list(components), noise, target
         self.parts = stack(self.components, rows, rows)
         pairs = list(zip(starts, priors, strict=True))
-        first = [cost(start, self.parts, target, noise, prior)[0] for start, prior in pairs]
+        # How likely an explanation is beforehand counts at the end: what fits well is looked at in any case.
+        first = [cost(start, self.parts, target, noise, prior)[0] - prior.cost for start, prior in pairs]
         best = np.argsort(first, kind="stable")[:most]
         found = []
         for place in best:
@@ -150,7 +190,7 @@ class Mixture:
             self.inverses.append(inverse)
             alphas.append(inverse @ self.target)
         self.alphas = np.stack(alphas)
-        self.rows = {c.block: np.asarray(rows[c.block]) for c in self.components}
+        self.rows = {name: np.asarray(rows[name]) for c in self.components for name in c.blocks}
         self.mean_coefficients = np.einsum("t,tc,tn->cn", self.shares, np.exp(self.thetas[:, :-1]), self.alphas)
         self.constant = float(self.shares @ self.alphas.sum(axis=1))
 
@@ -164,42 +204,53 @@ class Mixture:
         made._finish(rows)
         return made
 
-    def mean(self, rows: Blocks) -> Floats:
-        """Mean of the noise-free function, standardised, ``[len(rows)]``."""
-        total = np.full(len(next(iter(rows.values()))), self.constant)
+    def mean(self, rows: Blocks, among: int = 0) -> Floats:
+        """Mean of the noise-free function, standardised, ``[len(rows)]``; ``among`` so many rows that are asked for."""
+        total = np.full(count_of(rows), self.constant)
+        many = max(len(total), among) > 20_000
         for component, coefficients in zip(self.components, self.mean_coefficients, strict=True):
             if component.kind == "linear":
-                total += rows[component.block] @ (self.rows[component.block].T @ coefficients)
-            elif np.abs(coefficients).sum() > 1e-6:
+                total += component.sums(rows, self.rows, coefficients)
+            elif np.abs(coefficients).sum() > (_NEGLIGIBLE if not many else 1e3 * _NEGLIGIBLE):
                 # Half the digits are enough where there are so many rows, unless weights cancel each other.
-                kind = np.float32 if len(total) > 20_000 and np.abs(coefficients).max() < 100.0 else np.float64
-                train = {component.block: self.rows[component.block].astype(kind)}
-                for first in range(0, len(total), _CHUNK):
-                    part = {component.block: rows[component.block][first : first + _CHUNK].astype(kind)}
-                    total[first : first + _CHUNK] += component.between(part, train) @ coefficients
+                kind = np.float32 if many and np.abs(coefficients).max() < 100.0 else np.float64
+                train = {name: self.rows[name].astype(kind) for name in component.blocks}
+                part = {name: rows[name].astype(kind) for name in component.blocks}
+                total += component.sums(part, train, coefficients.astype(kind))
         return total
 
-    def variance(self, rows: Blocks) -> Floats:
-        """Variance of the noise-free function, standardised, ``[len(rows)]``."""
-        count = len(next(iter(rows.values())))
-        used = range(len(self.thetas)) if len(self.target) <= 60 and count <= 20_000 else [int(self.shares.argmax())]
+    def variance(self, rows: Blocks, among: int = 0) -> Floats:
+        """Variance of the noise-free function, standardised, as :meth:`mean`."""
+        count = count_of(rows)
+        many = max(count, among)
+        used = range(len(self.thetas)) if len(self.target) <= 60 and many <= 20_000 else [int(self.shares.argmax())]
         shares = self.shares[list(used)] / self.shares[list(used)].sum()
         total, means = np.zeros(count), np.zeros((len(shares), count))
-        some = self._subset(count)
+        some = self._subset(many)
+        # What is far below the noise costs time and widens nothing.
+        weighed = np.exp(self.thetas[list(used)])
+        needed = {name: rows[name] for name in self.rows}
+        # Half the digits, unless next to no noise asks for all of them.
+        kind = np.float32 if many > 20_000 and weighed[:, -1].min() > 1e-3 else np.float64
+        train = {name: block[some].astype(kind) for name, block in self.rows.items()}
+        counts = np.any(weighed[:, :-1] > 0.01 * weighed[:, -1:], axis=0).tolist()
         for first in range(0, count, _CHUNK):
-            part = {name: block[first : first + _CHUNK] for name, block in rows.items()}
-            here = slice(first, first + len(next(iter(part.values()))))
-            train = {name: block[some] for name, block in self.rows.items()}
-            parts = stack(self.components, part, train)
-            own = np.stack([component.own(part) for component in self.components])
+            part = {name: block[first : first + _CHUNK].astype(kind) for name, block in needed.items()}
+            here = slice(first, first + count_of(part))
+            across, own = np.ones((len(shares), count_of(part), len(some))), np.ones((len(shares), count_of(part)))
+            for place, component in enumerate(self.components):
+                if not counts[place]:
+                    continue
+                between, alone = component.between(part, train), component.own(part)
+                for number, which in enumerate(used):
+                    weight = float(np.exp(self.thetas[which, place]))
+                    across[number] += weight * between
+                    own[number] += weight * alone
             for number, (which, share) in enumerate(zip(used, shares, strict=True)):
-                weights = np.exp(self.thetas[which])
-                across = 1.0 + np.tensordot(weights[:-1], parts, 1)
-                inverse = self._inverse_of(which, some)
-                explained = ((across @ inverse) * across).sum(axis=1)
-                total[here] += share * np.maximum(1.0 + weights[:-1] @ own - explained, 1e-10)
+                explained = ((across[number] @ self._inverse_of(which, some)) * across[number]).sum(axis=1)
+                total[here] += share * np.maximum(own[number] - explained, 1e-10)
                 if len(some) == len(self.target):
-                    means[number, here] = across @ self.alphas[which]
+                    means[number, here] = across[number] @ self.alphas[which]
         middle = shares @ means
         result: Floats = total + shares @ (means - middle) ** 2
         return result

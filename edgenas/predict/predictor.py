@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import UsageError
-from edgenas.predict.calibration import calibrated, held_out_error
+from edgenas.predict.calibration import calibrated, centre, held_out_error
 from edgenas.predict.encodings import Codes, Configs, codes_of
 from edgenas.predict.knowledge import Knowledge, Reader, knowledge_of
 from edgenas.predict.process import Process, Scale
@@ -20,10 +20,14 @@ from edgenas.predict.storage import packed, unpacked
 from edgenas.predict.structure import Floats, FreeColumns
 from edgenas.spaces import SearchSpace
 
-VERSION = 1
+VERSION = 2
 """Of the stored form."""
+_PLAIN = ("keys", "chosen", "held_out", "widening", "level", "deviation", "factor")
 _LEAST_SHARE = 0.01
-_REFITTED = 30
+_CHUNK = 8192
+"""Rows predicted at once; bounds the memory of a prediction."""
+_FOLDS = 10
+_REFITTED = 150
 """Up to so many rows weights are learnt anew without the rows held back; beyond, they hardly depend on them."""
 
 
@@ -41,6 +45,7 @@ class Predictor:
         held_out: Error on rows held back: ``mape`` (%), ``rmse`` (unit of ``y``), ``spearman``, ``rows``; empty with
             fewer than three rows.
         widening: Factor that makes 90 % intervals hold 90 % of held-back rows.
+        factor: On means, with which rows held back were least off.
     """
 
     space: SearchSpace
@@ -54,9 +59,13 @@ class Predictor:
     widening: float = 1.0
     level: float = 0.0
     deviation: float = 0.0
+    factor: float = 1.0
 
     def predict(self, configs: Configs) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of a measurement of each configuration, ``[N]`` each, in the unit of ``y``.
+        """What a measurement of each configuration is expected to give, and its standard deviation, ``[N]`` each.
+
+        Both are in the unit of ``y``. Where rows held back showed skewed noise, the first is the value with the least
+        relative error rather than the mean.
 
         ``mean +- 1.645 std`` is meant to hold 90 % of measurements.
 
@@ -69,11 +78,13 @@ class Predictor:
         codes = codes_of(self.space, configs)
         if not self.processes or self.reader is None:
             return np.full(len(codes), self.level), np.full(len(codes), self.deviation)
-        if len(codes) == 0:
-            return np.zeros(0), np.zeros(0)
-        blocks = self.reader.blocks(codes)
-        mean, std = mixed([p.predict(b) for p, b in zip(self.processes, blocks, strict=True)], self.shares)
-        return mean, std * self.widening
+        mean, std = np.zeros(len(codes)), np.zeros(len(codes))
+        for first in range(0, len(codes), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            blocks = self.reader.blocks(codes[part])
+            answers = [p.predict(b, len(codes)) for p, b in zip(self.processes, blocks, strict=True)]
+            mean[part], std[part] = mixed(answers, self.shares)
+        return mean * self.factor, std * self.widening
 
     def interval(self, configs: Configs, level: float = 0.9) -> tuple[Floats, Floats]:
         """Low and high ends between which a measurement lies with probability ``level``."""
@@ -93,7 +104,7 @@ class Predictor:
             "shares": self.shares,
             "y": self.y,
         }
-        plain = {name: getattr(self, name) for name in ("keys", "chosen", "held_out", "widening", "level", "deviation")}
+        plain = {name: getattr(self, name) for name in _PLAIN}
         return {"version": VERSION, "space": self.space.to_dict(), **plain, "state": packed(state)}
 
     @classmethod
@@ -116,7 +127,7 @@ class Predictor:
             return cls(
                 space, list(data["keys"]), state["y"], reader, [Process.restored(p) for p in state["processes"]],
                 state["shares"], dict(data["chosen"]), dict(data["held_out"]), float(data["widening"]),
-                float(data["level"]), float(data["deviation"]),
+                float(data["level"]), float(data["deviation"]), float(data["factor"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise UsageError(f"The stored predictor is damaged: {error!r}.", hint="Fit it again.") from error
@@ -249,8 +260,9 @@ def _learn(predictor: Predictor, knowledge: Knowledge, codes: Codes) -> None:
     predictor.chosen = {names[p.log]: float(s) for p, s in zip(processes, predictor.shares, strict=True)}
     if len(y) >= 3:
         mean, std = _left_out(scales, blocks, y, processes, predictor.shares)
-        predictor.widening = calibrated(y, mean, std)
-        predictor.held_out = held_out_error(y, mean)
+        predictor.factor = centre(y, mean)
+        predictor.widening = calibrated(y, predictor.factor * mean, std)
+        predictor.held_out = held_out_error(y, predictor.factor * mean)
 
 
 def _shares(processes: list[Process]) -> Floats:
@@ -264,7 +276,7 @@ def _left_out(
     scales: list[Scale], blocks: list[dict[str, Floats]], y: Floats, processes: list[Process], shares: Floats
 ) -> tuple[Floats, Floats]:
     """Prediction of each measured row by a fit without its fold."""
-    folds = folds_of(len(y), 10)
+    folds = folds_of(len(y), _FOLDS)
     if len(y) > _REFITTED:
         return mixed([process.left_out(folds) for process in processes], shares)
     means, stds = np.empty(len(y)), np.empty(len(y))

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.predict.components import Blocks, Component, Mixture, Prior, improve, stack
+from edgenas.predict.noise import outlier_noise, relative_noise
 from edgenas.predict.sources import SourceColumns
-from edgenas.predict.structure import Floats, Views
+from edgenas.predict.structure import FACTOR, Floats, Views
 
 _SOURCE_COMPONENTS = (
     Component("first", "linear"),
@@ -22,9 +23,21 @@ _SOURCE_COMPONENTS = (
     Component("clean", "smooth"),
     Component("rest", "linear"),
 )
-_VIEW_ORDER = ("shape", "table", "area", "live", "free")
+_OWN_COMPONENTS = (
+    *(Component(view, kind) for view in ("shape", "table", "live", "free") for kind in ("linear", "smooth")),
+    Component("size", "linear"),
+    # What stands in a row differs from the table in what is shared, not in how it bends.
+    Component("near", "linear"),
+    Component("layer", "linear"),
+    *(Component(view, "linear", FACTOR) for view in ("table", "near", "layer")),
+    Component("table", "smooth", FACTOR),
+)
+"""Of those views that a space has."""
 _NOISE = 0.05
 """Variance of the noise assumed where nothing is known, relative to that of latencies."""
+_ROUNDS, _MANY = 3, 100
+_EXPLAINED = 0.2
+"""A source of which the space explains less is not to be trusted."""
 _LEARNING_ROWS = 130
 """Rows of each source that weights are learnt from."""
 
@@ -42,7 +55,7 @@ class Scale:
         self.views, self.log = views, log
         self.learnt: list[Floats] = []
         self.sources = sources if sources is not None and sources.names else None
-        own = [Component(name, kind) for name in _VIEW_ORDER if name in views.names for kind in ("linear", "smooth")]
+        own = [c for c in _OWN_COMPONENTS if {c.block, c.times or c.block} <= set(views.names)]
         self.components: list[Component] = [*(_SOURCE_COMPONENTS if self.sources else ()), *own]
         alone = [{"linear": 0.2, "smooth": 0.05}[c.kind] for c in own]
         self.alone = Prior(np.log([*alone, 0.01]), np.full(len(own) + 1, 2.0))
@@ -76,26 +89,32 @@ class Scale:
             np.log([0.5, *[0.05] * (len(_SOURCE_COMPONENTS) - 1), *[0.05] * own, 0.02]),
             np.full(len(self.components) + 1, 2.0),
         )
-        # The board alone: sources count for nothing.
+        # The board alone: sources count for nothing. That is about as likely as it was for a source: columns that
+        # nothing explains make it likely, many sound ones unlikely.
+        unsound = int((sources.explained <= _EXPLAINED).sum())
+        unlikely = float(np.log((len(sources.names) + 1.0 - unsound) / (unsound + 1.0)))
         nothing = np.full(len(_SOURCE_COMPONENTS), -15.0)
         width = np.concatenate([np.full(len(_SOURCE_COMPONENTS), 0.5), self.alone.width])
         alone = []
         for mean in (self.alone.mean, self._clear(self.alone.mean)):
-            alone.append((np.concatenate([nothing, mean]), Prior(np.concatenate([nothing, self.alone.mean]), width)))
+            prior = Prior(np.concatenate([nothing, self.alone.mean]), width, unlikely)
+            alone.append((np.concatenate([nothing, mean]), prior))
+        if unsound == len(sources.names):
+            return alone
         found, trusted = [], []
         if len(sources.names) > 1:
             start = vague.mean
             for place in range(len(sources.names)):
                 theta = self._fit_source(sources, place, vague, start)
                 found.append(theta)
-                trusted.append(sources.explained[place] > 0.2)
+                trusted.append(sources.explained[place] > _EXPLAINED)
         if not found:
             return [(vague.mean, vague), *alone]
-        thetas = np.stack(found)
-        self.learnt = list(thetas[np.array(trusted)])
-        good = thetas[np.array(trusted)] if any(trusted) else thetas
+        # What fits a source of which nothing is explained is noise, and would explain a new board as noise too.
+        good = np.stack(found)[np.array(trusted)]
+        self.learnt = list(good)
         near = np.ones(len(vague.mean))
-        return [(theta, Prior(theta, near)) for theta in (np.median(good, axis=0), *thetas)] + alone
+        return [(theta, Prior(theta, near)) for theta in (np.median(good, axis=0), *good)] + alone
 
     def _fit_source(self, sources: SourceColumns, place: int, vague: Prior, start: Floats) -> Floats:
         column = sources.clean[:, place] + sources.rest[:, place]
@@ -141,22 +160,6 @@ class Axes:
         }
 
 
-def relative_noise(level_ms: Floats, middle_ms: float) -> Floats:
-    """Relative variance of the noise of rows whose latency is about ``level_ms``: it grows with the latency."""
-    level = np.maximum(level_ms, 0.1 * middle_ms) / middle_ms
-    result: Floats = level**2
-    return result
-
-
-def outlier_noise(residuals: Floats, limit: float = 3.5) -> Floats:
-    """Factor on the variance of each row's noise: 1, and more where a residual is far outside what the others show."""
-    typical = 1.4826 * float(np.median(np.abs(residuals)))
-    if len(residuals) < 8 or typical <= 0:
-        return np.ones(len(residuals))
-    result: Floats = np.maximum(np.abs(residuals) / (limit * typical), 1.0) ** 2
-    return np.where(result > 1.0, result * limit**2, 1.0)
-
-
 class Process:
     """A board's measurements, explained on one scale.
 
@@ -181,15 +184,20 @@ class Process:
         tuned = _tuning_rows(len(y))
         noise = np.ones(len(y))
         mixture = self._mixture(scale, rows, target, noise, tuned, scale.starts, most)
-        # Now that there is a first answer, noise can follow the latency, and outliers can count less.
-        residuals = mixture.left_out([np.array([row]) for row in range(len(y))])
-        if self.relative:
-            about = self.middle + self.spread * (target - residuals)
-            noise = relative_noise(np.clip(about, self.floor, 2.0 * y.max()), self.level)
-        outliers = outlier_noise(residuals / np.sqrt(noise))
-        if self.relative or (outliers > 1.0).any():
+        # Now that there is an answer, noise can follow the latency, and outliers can count less: with many rows in a
+        # few rounds, since outliers bend the first answer.
+        for _ in range(_ROUNDS if len(y) >= _MANY else 1):
+            residuals = mixture.left_out([np.array([row]) for row in range(len(y))])
+            if self.relative:
+                about = self.middle + self.spread * (target - residuals)
+                noise = relative_noise(np.clip(about, self.floor, 2.0 * y.max()), self.level)
+            outliers = outlier_noise(residuals / np.sqrt(noise))
+            if not self.relative and (outliers == 1.0).all():
+                break
             starts = [*zip(mixture.thetas, mixture.priors, strict=True), scale.starts[0]]
             mixture = self._mixture(scale, rows, target, noise * outliers, tuned, starts, min(most, 2))
+            if (outliers == 1.0).all():
+                break
         self.mixture = mixture
         jacobian = float(np.log(y).sum()) if self.log else 0.0
         share = len(y) / min(len(tuned), len(y))
@@ -205,9 +213,14 @@ class Process:
         found = Mixture(scale.components, some, target[tuned], noise[tuned], thetas, priors, most)
         return found if len(tuned) == len(target) else found.extended(rows, target, noise)
 
-    def predict(self, rows: Blocks) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of a new measurement, ``[N]`` each, in the unit of ``y``."""
-        mean, deviation = self.mixture.mean(rows), np.sqrt(self.mixture.variance(rows))
+    def predict(self, rows: Blocks, among: int = 0) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of a new measurement, ``[N]`` each, in the unit of ``y``.
+
+        Args:
+            rows: Blocks.
+            among: So many rows are asked for in all, these among them; where they are many, less is computed for each.
+        """
+        mean, deviation = self.mixture.mean(rows, among), np.sqrt(self.mixture.variance(rows, among))
         return self._unscaled(mean, deviation)
 
     def left_out(self, folds: Sequence[npt.NDArray[np.int64]]) -> tuple[Floats, Floats]:
@@ -246,7 +259,7 @@ class Process:
 _NUMBERS = ("log", "middle", "spread", "relative", "floor", "level", "evidence")
 
 
-def _tuning_rows(count: int, most: int = 220) -> npt.NDArray[np.int64]:
+def _tuning_rows(count: int, most: int = 400) -> npt.NDArray[np.int64]:
     """Rows that weights are searched on; the fit itself uses all."""
     if count <= most:
         return np.arange(count)

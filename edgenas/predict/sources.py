@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edgenas.errors import UsageError
 from edgenas.predict.encodings import Codes
-from edgenas.predict.structure import Floats, Views
+from edgenas.predict.structure import FACTOR, Floats, Views
 
 FEWEST_ROWS = 10
 """A source with fewer finite rows says nothing."""
@@ -78,7 +78,12 @@ class Design:
         return result
 
     def _base(self, codes: Codes) -> Floats:
-        return np.concatenate(list(self.views.of(codes).values()), axis=1)
+        # What stands in a row is in the table already, and there are rows enough to learn it from.
+        views = self.views.of(codes)
+        parts = [columns for name, columns in views.items() if name not in ("near", "layer", FACTOR)]
+        if FACTOR in views:
+            parts.append(views["table"] * views[FACTOR][:, :1])
+        return np.concatenate(parts, axis=1)
 
     def _screen(self, codes: Codes, rest: Floats, room: int) -> list[tuple[int, int]]:
         """Pairs of choices, those first that explain most of ``rest``, as many as there is room for."""

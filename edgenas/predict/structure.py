@@ -3,13 +3,15 @@
 ``table`` is the depth-masked one-hot, a latency table. ``shape`` counts how often each option occurs among choices
 that offer the same, and holds numeric options (a resolution, a width) as numbers: few columns, so few measurements fix
 them. ``live`` is for spaces that look like cells (every pair of nodes joined by one operation, one of which is "none"):
-the operations left once those are dropped whose output nobody uses, as compilers do. ``free`` are the caller's own.
-Which view counts is never assumed here; predictors weigh them by evidence.
+the operations left once those are dropped whose output nobody uses, as compilers do. ``near`` and ``layer`` are for
+choices that stand in a row, see :mod:`edgenas.predict.positions`. ``size`` is the area of the input where a space has a
+resolution, also as it is after strides, which round it up; ``areas`` is the same, to multiply other views with.
+``free`` are the caller's own. Which view counts is never assumed here; predictors weigh them by evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,15 @@ import numpy.typing as npt
 
 from edgenas.errors import UsageError
 from edgenas.predict.encodings import Codes
-from edgenas.spaces import Choice, SearchSpace
+from edgenas.predict.positions import Positions
+from edgenas.spaces import SearchSpace, Value
 
 Floats = npt.NDArray[np.float64]
 FreeColumns = Callable[[list[dict[str, Any]]], npt.ArrayLike]
 
+FACTOR = "areas"
+"""The view that others are multiplied with: it is not centred, since twice the area is twice the work."""
+_STRIDES = (1, 2, 4, 8, 16, 32)
 _ABSENT = frozenset({"none", "zero", "zeroize", "null", "no"})
 
 
@@ -42,7 +48,10 @@ class Views:
             spread = self._free_values(reference).std(axis=0)
             self._spread = np.where(spread > 0, spread, 1.0)
         raw = self._raw(reference)
-        self._center = {name: columns.mean(axis=0) for name, columns in raw.items()}
+        self._center = {
+            name: columns.mean(axis=0) if name != FACTOR else np.zeros(columns.shape[1])
+            for name, columns in raw.items()
+        }
         self._scale = {
             name: float(np.sqrt(((columns - self._center[name]) ** 2).sum(axis=1).mean())) or 1.0
             for name, columns in raw.items()
@@ -56,9 +65,10 @@ class Views:
             for place, choice in enumerate(space.choices)
             if len(choice.options) > 2 and all(isinstance(o, int | float) for o in choice.options)
         ]
-        self._kinds = _kinds(space)
+        self._positions = Positions(space)
         # What a few like choices are counted for needs no numbers besides.
-        self._numeric = [place for place in self._numeric if not any(place in places for places in self._kinds)]
+        counted = {place for row in self._positions.alike for place in row}
+        self._numeric = [place for place in self._numeric if place not in counted]
         self._size = _size_of(space, self._numeric)
         self._absent = _absent_option(space)
         self._spread = np.ones(1)
@@ -96,16 +106,16 @@ class Views:
 
     def _raw(self, codes: Codes) -> dict[str, Floats]:
         table: Floats = self.space.features_of_codes(codes)
-        raw = {"table": table}
-        shape = self._shape(codes, table)
-        if shape.shape[1]:
-            raw["shape"] = shape
-        if self._size is not None:
-            options = np.asarray(self.space.choices[self._size].options, dtype=np.float64)
-            raw["area"] = table * ((options / options.max()) ** 2)[codes[:, self._size], None]
+        raw = {"table": table, "shape": self._shape(codes, table)}
         if self._absent is not None:
             live = live_cell(codes, self._absent)
             raw["live"] = _option_counts(live, len(self.space.choices[0].options))
+        else:
+            raw |= {"near": self._positions.near(table), "layer": self._positions.layer(table)}
+        if self._size is not None:
+            areas = _areas(self.space.choices[self._size].options)[codes[:, self._size]]
+            raw |= {"size": areas, FACTOR: areas}
+        raw = {name: columns for name, columns in raw.items() if columns.shape[1]}
         if self.features is not None:
             raw["free"] = self._free_values(codes) / self._spread
         return raw
@@ -115,7 +125,7 @@ class Views:
         columns = []
         ends = np.cumsum([len(choice.options) for choice in self.space.choices])
         starts = ends - [len(choice.options) for choice in self.space.choices]
-        for places in self._kinds:
+        for places in self._positions.alike:
             columns.append(sum(table[:, starts[p] : ends[p]] for p in places) / len(places))
         for place in self._numeric:
             options = np.asarray(self.space.choices[place].options, dtype=np.float64)
@@ -179,19 +189,6 @@ def _absent_option(space: SearchSpace) -> int | None:
     return 0 if options[0] == 0 and not isinstance(options[0], bool) else None
 
 
-def _kinds(space: SearchSpace) -> list[list[int]]:
-    """Places of choices that offer the same options, where at least two do."""
-    places: dict[Any, list[int]] = {}
-    for place, choice in enumerate(space.choices):
-        places.setdefault(_kind(choice), []).append(place)
-    return [found for found in places.values() if len(found) > 1]
-
-
-def _kind(choice: Choice) -> Any:
-    # Like choices share a name up to its numbers: kernel sizes are not counted together with depths.
-    return (choice.name.rstrip("0123456789"), tuple(choice.options))
-
-
 def _size_of(space: SearchSpace, numeric: list[int]) -> int | None:
     """The one number that all layers depend on, if there is just one that may be that; depths are not."""
     depths = {name for choice in space.choices for name in choice.needs}
@@ -207,3 +204,12 @@ def _size_of(space: SearchSpace, numeric: list[int]) -> int | None:
 
 def _option_counts(codes: Codes, options: int) -> Floats:
     return np.stack([(codes == option).mean(axis=1) for option in range(options)], axis=1)
+
+
+def _areas(options: Sequence[Value]) -> Floats:
+    """Relative areas ``[options, strides]`` of an input of each size after strides, each different column once."""
+    sizes = np.asarray(options, dtype=np.float64)
+    strides = [s for s in _STRIDES if 4 * s <= sizes.max()] if (sizes == np.round(sizes)).all() else []
+    columns = [np.ceil(sizes / stride) * stride for stride in strides] or [sizes]
+    different = {column.tobytes(): (column / column.max()) ** 2 for column in columns}
+    return np.stack(list(different.values()), axis=1)

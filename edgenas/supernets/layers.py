@@ -37,15 +37,20 @@ def squeeze_channels(channels: int) -> int:
 # --------------------------------------------------------------------------------------------------------- plain
 
 
-class GlobalMean(nn.Module):
+def global_mean(x: Tensor, training: bool) -> Tensor:
     """Mean of each channel over its pixels, shape (N, C, 1, 1).
 
     Rows first, then columns, as the official implementation does: its very deep sub-networks magnify rounding so much
-    that another order of summing changes their logits by percents.
+    that another order of summing changes their logits by percents. In training, both at once: it is ten times as fast.
     """
+    return x.mean((2, 3), keepdim=True) if training else x.mean(3, keepdim=True).mean(2, keepdim=True)
+
+
+class GlobalMean(nn.Module):
+    """Mean of each channel over its pixels, shape (N, C, 1, 1)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(3, keepdim=True).mean(2, keepdim=True)
+        return global_mean(x, self.training)
 
 
 class SqueezeExcite(nn.Module):
@@ -169,7 +174,7 @@ class ElasticSqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         part = dict(self.weights(x.shape[1]))
-        gate = x.mean(3, keepdim=True).mean(2, keepdim=True)
+        gate = global_mean(x, self.training)
         gate = F.relu(F.conv2d(gate, part["fc.reduce.weight"], part["fc.reduce.bias"]))
         gate = F.hardsigmoid(F.conv2d(gate, part["fc.expand.weight"], part["fc.expand.bias"]))
         return x * gate

@@ -81,6 +81,8 @@ def read_table(path: Path, format: str, empty: LatencyTable | None) -> LatencyTa
     if format == "ofa":
         return replace(empty, grain="block", entries=_merged(path, _yaml_entries(path)))
     table = read_rows(path)
+    for line, cells in table.wide.items():
+        raise DataError(f"{path} line {line} has {cells} cells, more than the head.", hint="Mend that line.")
     if "block" in table.columns and "key" not in table.columns:
         renamed = {"block": "key", "mean_ms": "ms", "count": "seen"}
         rows = [{renamed.get(name, name): value for name, value in row.items()} for row in table.rows]

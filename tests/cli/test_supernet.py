@@ -90,7 +90,7 @@ def test_strategies_are_listed_with_their_options(capsys: pytest.CaptureFixture[
     assert run(["supernet", "strategies", "--json"]) == 0
     listed = {(item["kind"], item["name"]): item["options"] for item in json.loads(capsys.readouterr().out)}
     assert {name for kind, name in listed if kind == "sampling"} >= {
-        "sandwich", "single_path", "progressive", "delayed", "attentive", "complexity",
+        "sandwich", "single_path", "progressive", "delayed", "attentive", "complexity", "turns",
     }  # fmt: skip
     assert {name for kind, name in listed if kind == "loss"} >= {"cross_entropy", "distillation", "alpha"}
     assert listed["loss", "alpha"] == {"low": -1.0, "high": 1.0, "clip": 5.0}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgenas.cli.app import run
-from edgenas.errors import DataError
+from edgenas.errors import DataError, MissingExtra
 from edgenas.imports import Layout, read_latencies, read_layout
 from edgenas.spaces import Choice, SearchSpace
 from edgenas.store import RecordedBoard, Store, open_store
@@ -79,6 +80,41 @@ def test_a_thousandfold_is_warned_of_and_nonsense_refused(tmp_path: Path) -> Non
     (tmp_path / "wrong.toml").write_text("board = 3\n")
     with pytest.raises(DataError, match="unknown field 'board'"):
         read_layout(tmp_path / "wrong.toml")
+
+
+def test_a_decimal_comma_is_a_fault_and_numbers_of_rows_are_no_board(tmp_path: Path) -> None:
+    text = ",d0,ks,r,pi4\n0,2,3-5,8,2.5\n1,2,5-3,16,3,5\n2,1,3,8,1.5,\n"
+    table = read_latencies(_written(tmp_path, text), SPACE)
+    assert list(table.boards) == ["pi4"]
+    assert [(f.line, f.message.partition(":")[0]) for f in table.faults] == [(3, "has 6 cells, more than the head")]
+    assert len(table.codes) == 2
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'edgenas[parquet]'")
+    from pyarrow import parquet  # type: ignore[import-not-found,unused-ignore]
+
+    rows = [line.split(",") for line in FAULTY.splitlines()]
+    columns = {name: [row[place] or None for row in rows[1:]] for place, name in enumerate(rows[0])}
+    path = tmp_path / "latencies.parquet"
+    parquet.write_table(pyarrow.table(columns), path)
+    found, same = read_latencies(path, SPACE), read_latencies(_written(tmp_path, FAULTY), SPACE)
+    assert [(f.line + 1, f.board) for f in found.faults] == [(f.line, f.board) for f in same.faults]
+    assert found.codes.tolist() == same.codes.tolist()
+    numbers = pyarrow.table({"encoding": ["1-1-0-1", "0-0-0-0"], "pi4": [14.4, 2.5], "nano_us": [900, None]})
+    parquet.write_table(numbers, path)
+    table = read_latencies(path, SPACE)
+    np.testing.assert_allclose(table.boards["nano_us"], [0.9, np.nan])
+    path.write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="Parquet"):
+        read_latencies(path, SPACE)
+
+
+def test_without_pyarrow_parquet_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra) as told:
+        read_latencies(tmp_path / "latencies.parquet", SPACE)
+    assert "edgenas[parquet]" in str(told.value.hint)
 
 
 def test_import_from_the_command_line(

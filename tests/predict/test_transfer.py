@@ -62,6 +62,15 @@ def test_misleading_sources_cost_little(how: str) -> None:
     assert _transfer(rows, sources) < 1.15 * _alone(rows) + 0.5
 
 
+@pytest.mark.parametrize("sources", [1, 5])
+def test_ten_rows_with_sources_that_say_nothing_are_as_good_as_alone(sources: int) -> None:
+    rng = np.random.default_rng(1)
+    noise = {name: rng.permutation(SOURCES[name]) for name in list(SOURCES)[:sources]}
+    for _ in range(2):
+        rows = rng.permutation(len(CODES))[:10]
+        assert _transfer(rows, noise) < 1.05 * _alone(rows) + 0.5
+
+
 def test_intervals_hold_about_as_often_as_they_say() -> None:
     held = []
     for seed in range(4):

@@ -64,6 +64,18 @@ def test_the_sandwich_has_both_ends_and_the_single_path_is_even() -> None:
     assert 150 < kernels[3] < 250
 
 
+def test_turns_train_one_sub_network_a_step_and_both_ends_as_often_as_wanted() -> None:
+    smallest, largest = tiny().space.extremes()
+    strategy = _begun("turns", largest_turns=1, smallest_turns=3)
+    drawn = [_drawn(strategy, step) for step in range(60)]
+    assert all(len(configs) == 1 for configs in drawn)
+    rounds = [[configs[0] for configs in drawn[start : start + 6]] for start in range(0, 60, 6)]
+    assert all(one.count(largest) == 1 and one.count(smallest) == 3 for one in rounds)
+    others = [config for one in rounds for config in one if config not in (smallest, largest)]
+    assert len({str(config) for config in others}) > 15
+    assert _drawn(strategy, 57) == drawn[57], "a function of the step"
+
+
 def test_progressive_shrinking_frees_kernels_then_depths_then_widths() -> None:
     strategy = _begun("progressive", full=0.25)
     _, largest = tiny().space.extremes()
@@ -203,6 +215,7 @@ ALL = [
     ("delayed", {"delay": 0.4}, "cross_entropy"),
     ("attentive", {"by": "predicted", "candidates": 2}, "alpha"),
     ("complexity", {"groups": 3}, "cross_entropy"),
+    ("turns", {"smallest_turns": 2}, "distillation"),
 ]
 
 

@@ -21,7 +21,10 @@ class AveragedWeights:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self._module, self._decay = module, decay
-        self._mean = {key: tensor.detach().clone() for key, tensor in module.state_dict().items()} if decay else {}
+        # The module's own tensors, which keep their places: gathering them anew takes longer than averaging them.
+        self._now = {key: tensor.detach() for key, tensor in module.state_dict().items()} if decay else {}
+        self._mean = {key: tensor.clone() for key, tensor in self._now.items()}
+        self._floats = [key for key, tensor in self._now.items() if tensor.is_floating_point()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -29,10 +32,9 @@ class AveragedWeights:
         if not self._mean:
             return
         decay = min(self._decay, (1 + step) / (10 + step))
-        now = self._module.state_dict()
-        floats = [key for key, tensor in now.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self._mean[key] for key in floats], [now[key] for key in floats], 1 - decay)
-        for key in now.keys() - set(floats):
+        now = self._now
+        torch._foreach_lerp_([self._mean[key] for key in self._floats], [now[key] for key in self._floats], 1 - decay)
+        for key in now.keys() - set(self._floats):
             self._mean[key].copy_(now[key])
 
     @contextmanager

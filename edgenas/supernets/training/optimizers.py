@@ -20,12 +20,24 @@ def make_optimizer(net: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
     return _OPTIMIZERS[plan.optimizer](groups, plan)
 
 
+def lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give the state the memory layout of the parameters, which fused optimisers take for granted."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
 def _sgd(groups: list[dict[str, Any]], plan: TrainingPlan) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0)
 
 
 def _adamw(groups: list[dict[str, Any]], plan: TrainingPlan) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(plan.momentum, 0.999))
+    # On a CPU one pass over each parameter instead of ten; on a GPU what torch chooses.
+    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    return torch.optim.AdamW(
+        groups, lr=plan.learning_rate, betas=(plan.momentum, 0.999), fused=True if on_cpu else None
+    )
 
 
 _OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}

@@ -22,7 +22,7 @@ from edgenas.supernets.training.averaging import AveragedWeights
 from edgenas.supernets.training.images import TrainingImages
 from edgenas.supernets.training.losses import losses
 from edgenas.supernets.training.losses.base import label_loss
-from edgenas.supernets.training.optimizers import make_optimizer
+from edgenas.supernets.training.optimizers import lay_out_as_parameters, make_optimizer
 from edgenas.supernets.training.parallel import Processes
 from edgenas.supernets.training.precision import Precision
 from edgenas.supernets.training.sampling import Draw, samplings
@@ -213,6 +213,7 @@ class Trainer:
             if self.plan.average_decay:
                 self._average.restore(found.state_dict)
             self._optimizer.load_state_dict(state["optimizer"])
+            lay_out_as_parameters(self._optimizer)
             self._sampling.restore(state.get("sampling") or self._sampling.state())
             self._precision.restore(state.get("scaler") or {})
             self.step = int(state["step"])

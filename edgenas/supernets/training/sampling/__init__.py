@@ -7,6 +7,7 @@ from edgenas.supernets.training.sampling import (  # noqa: F401
     sandwich,
     shrinking,
     single_path,
+    turns,
 )
 from edgenas.supernets.training.sampling.base import Course, Draw, Sampling, samplings
 
