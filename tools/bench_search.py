@@ -106,13 +106,14 @@ def _bench(name: str, given: argparse.Namespace) -> None:
     reference = problem.reference()
     noise = f", latency noise {given.noise:.0%}" if given.noise else ""
     print(f"\n{name}: reference front of {len(reference.costs)}, medians over {given.seeds} seeds{noise}")
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
     goals: list[float] = list(_GOALS)
     marks = [n for n in (100, 500) if n <= given.budget]
     several = len(problem.objectives) > 3
     heads = [f"to {goal:.0%}" for goal in goals]
     if several:
         # Nobody's front covers a table of five objectives in a few hundred evaluations: compare with NSGA-II's.
-        rows = [run_tactic(problem, "nsga2", seed, given.budget)[0] for seed in range(given.seeds)]
+        rows = [run_tactic(problem, "nsga2", seed, given.budget)[0] for seed in seeds]
         goals = [float(np.median([reference.share(costs) for costs in rows]))]
         heads = [f"to {goals[0]:.3f}"]
         print(f"NSGA-II has a share of {goals[0]:.3f} after {given.budget}")
@@ -121,7 +122,7 @@ def _bench(name: str, given: argparse.Namespace) -> None:
     for tactic in given.tactics:
         for known in (True, False) if tactic == "edgenas" and problem.known else (True,):
             runs = []
-            for seed in range(given.seeds):
+            for seed in seeds:
                 faced = Noisy(problem, given.noise, seed) if given.noise else problem
                 runs.append(run_tactic(faced, tactic, seed, given.budget, known=known))
             label = tactic if known or not problem.known else f"{tactic} (no MACs)"
@@ -137,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--tactics", nargs="+", default=["random", "nsga2", "linas", "edgenas"], choices=list(tactics())
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--budget", type=int, default=500)
     parser.add_argument("--noise", type=float, default=0.0, help="relative noise of every latency, such as 0.03")
     parser.add_argument("--cache", type=Path, default=None, help="folder that keeps reference fronts between runs")

@@ -173,11 +173,18 @@ def test_structured_starts_fit_spaces_of_every_kind() -> None:
         assert 1 <= len(codes) <= 6
         assert len(np.unique(codes, axis=0)) == len(codes)
         assert (space.canonical_codes(codes) == codes).all()
-        assert staged_codes(space, 5, rng).shape == (5, len(space.choices))
+        staged = staged_codes(space, 5, rng)
+        assert staged.shape == (5, len(space.choices))
+        # The cheap end comes first.
+        assert staged[:2].max() <= 1
 
 
 def test_warps_go_there_and_back() -> None:
-    for cost, positive in ((np.array([0.5, 2.0, 90.0]), True), (np.array([-77.0, -76.0, -75.5, -10.0]), False)):
+    for cost, positive in ((np.array([0.5, 2.0, 90.0]), True), (np.array([-77.0, -76.0, -75.5, -72.0]), False)):
         warp = Warp(cost, positive)
         assert np.allclose(warp.back(warp.into(cost)), cost)
         assert (np.diff(warp.into(np.sort(cost))) > 0).all()
+    # What does not work at all is bad, and does not stretch the scale of the rest.
+    warp = Warp(np.array([-94.0, -93.0, -92.0, -85.0, -10.0]), False)
+    bad, hopeless, worse = warp.into([-85.0, -10.0, 0.0])
+    assert bad < hopeless == worse

@@ -8,32 +8,28 @@ the moment already counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgenas.errors import TacticError
 from edgenas.search.objectives import Constraint, Objective, boards_of, of_board
-from edgenas.search.operators import Codes, breed, neighbours, row_keys
+from edgenas.search.operators import Codes, row_keys
 from edgenas.search.pareto import Floats, ranking
 from edgenas.search.prior import Prior
 from edgenas.search.tactics.base import Known, Proposed, Tactic, register_tactic
 from edgenas.search.tactics.gains import Gains
 from edgenas.search.tactics.goal import Goal
+from edgenas.search.tactics.inner_search import climb, evolve, unseen
 from edgenas.search.tactics.inputs import Inputs
 from edgenas.search.tactics.structured import staged_codes, structured_codes
 from edgenas.search.tactics.surrogates import LARGEST, Beliefs, Expected, prior_values, typical_deviations
 from edgenas.spaces import SearchSpace
 
 _DRAWS = 128
-_GLANCES = 24
-"""Independent draws that show which candidates are worth joint ones."""
-_LOOKED_AT, _POOL = 500, 150
-_CLIMBERS, _ROUNDS = 8, 2
-"""So many of the best candidates have their neighbours looked at, so many times."""
-_OPTIMISM = 1.0
+_PLANNED = 12
+"""Configurations of the first batch, for boards that ask before there are results to learn from."""
 _PER_BATCH = 30
 """A batch grows by one with so many evaluations: early ones teach most, later ones cost most thought."""
 
@@ -43,7 +39,7 @@ class EdgenasTactic(Tactic):
     """Measure where joint draws from the surrogates promise most hypervolume.
 
     Args:
-        start: Evaluations before surrogates are used. ``None``: a quarter of the budget, at most 10.
+        start: Evaluations before surrogates are used.
         population: Configurations in each generation of the inner search.
         generations: Most generations of the inner search.
         least_gain: End the study once the best candidate's expected gain is below this share of the front's
@@ -62,7 +58,7 @@ class EdgenasTactic(Tactic):
         objectives: Sequence[Objective],
         constraints: Sequence[Constraint] = (),
         *,
-        start: int | None = None,
+        start: int = 4,
         population: int = 80,
         generations: int = 50,
         least_gain: float = 0.0,
@@ -71,7 +67,7 @@ class EdgenasTactic(Tactic):
         **common: Any,
     ) -> None:
         super().__init__(space, objectives, constraints, **common)
-        self.start = self._whole("start", max(4, min(10, self.budget // 4)) if start is None else start, least=2)
+        self.start = self._whole("start", start, least=2)
         self.population = self._whole("population", population, least=8)
         self.generations = self._whole("generations", generations)
         self.least_gain = self._share("least_gain", least_gain)
@@ -82,6 +78,7 @@ class EdgenasTactic(Tactic):
         self._priors: tuple[Prior, ...] = ()
         self._seen: Inputs | None = None
         self._tuned: dict[Any, Any] = {}
+        self._encoded: dict[str, Codes] = {}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -129,21 +126,21 @@ class EdgenasTactic(Tactic):
         rows, points, broken = self._measured()
         if len(self._told) < self.start or len(rows) < 2:
             return self._first(count, rng)
-        codes = self.space.encode_many([e.config for e in rows])
+        codes = self._codes(e.key for e in rows)
         points = np.clip(points, -LARGEST, LARGEST)
         beliefs = Beliefs(self._inputs, self.objectives, self.constraints, rows, codes, self._tuned)
-        found = self._found(beliefs, codes, points, broken, count, rng)
+        parents, seen = codes[ranking(points, broken, self.population, rng)], set(row_keys(self._codes(self._told)))
+        found, expected = evolve(self.space, beliefs, parents, seen, self.population, self.generations, rng)
         if len(found) == 0:
             return []
         fits = (broken == 0).all(axis=1)
-        expected = beliefs.expect(found)
         hoped = expected.costs()[expected.feasible() > 0.5]
         goal = Goal(points[fits], hoped if fits.any() or len(hoped) else points, self._sets())
         least = self.least_gain * goal.volume
         if self.stop == "noise" and fits.any():
             noise = np.stack([typical_deviations(rows, o.name) for o in self.objectives], axis=1)
             least = max(least, goal.luck(points[fits], noise[fits], rng))
-        pool = self._pool(beliefs, found, goal, count, rng)
+        pool = climb(self.space, beliefs, found, expected, goal, seen, 2 * count, rng)
         return self._choose(beliefs, pool, goal, bool(fits.any()), least, count, rng)
 
     def _sets(self) -> list[list[int]]:
@@ -158,63 +155,15 @@ class EdgenasTactic(Tactic):
         """Of a plan that depends on the seed alone, what was not told yet."""
         plan = np.random.default_rng(self.seed)
         alike = structured_codes(self.space, max(2, self.start // 3), plan)
-        staged = _new(staged_codes(self.space, self.start - len(alike), plan), set(row_keys(alike)))
+        size = max(self.start, _PLANNED)
+        staged = unseen(staged_codes(self.space, size - len(alike), plan), set(row_keys(alike)))
         configs = [(config, "explore (start): all blocks alike") for config in self.space.decode_many(alike)]
         configs += [(config, "explore (start): blocks of a stage alike") for config in self.space.decode_many(staged)]
         seen = {self.space.key(config) for config, _ in configs}
-        drawn = self.space.sample_many(max(0, self.start - len(configs)), plan, seen)
+        drawn = self.space.sample_many(max(0, size - len(configs)), plan, seen)
         configs += [(config, "explore (start): random") for config in drawn]
         new = [Proposed(config, why) for config, why in configs if self.space.key(config) not in self._told]
         return new[:count]
-
-    # --------------------------------------------------------------------------------------------------- inner search
-
-    def _found(
-        self, beliefs: Beliefs, codes: Codes, points: Floats, broken: Floats, count: int, rng: np.random.Generator
-    ) -> Codes:
-        """New configurations that may add to the front, by an evolution on the surrogates."""
-        seen = self._known()
-        parents = codes[ranking(points, broken, self.population, rng)]
-        drawn = self.space.encode_many(self.space.sample_many(self.population // 2, rng))
-        drawn = _new(drawn, seen)
-        visited = [drawn]
-        everyone = np.concatenate([parents, drawn])
-        survivors = everyone[self._survivors(beliefs.expect(everyone), self.population, rng)]
-        for _ in range(self.generations):
-            children = breed(self.space, survivors, self.population, seen, rng).codes
-            if len(children) == 0:
-                break
-            visited.append(children)
-            everyone = np.concatenate([survivors, children])
-            survivors = everyone[self._survivors(beliefs.expect(everyone), self.population, rng)]
-        found = np.concatenate(visited)
-        return found[self._survivors(beliefs.expect(found), max(_LOOKED_AT, 2 * count), rng)]
-
-    def _pool(self, beliefs: Beliefs, found: Codes, goal: Goal, count: int, rng: np.random.Generator) -> Codes:
-        """The most promising of what was found and of what lies next to the best of it, by the gain of each alone."""
-        seen = self._known() | set(row_keys(found))
-        z = rng.standard_normal((_GLANCES // 2, len(beliefs.signs)))
-        z = np.concatenate([z, -z])
-        most = max(_POOL, 2 * count)
-        gain = _glance(beliefs.expect(found), goal, z, rng)
-        for _ in range(_ROUNDS):
-            best = found[np.argsort(-gain, kind="stable")[:_CLIMBERS]]
-            near = _new(neighbours(self.space, best), seen)
-            if len(near) == 0:
-                break
-            found = np.concatenate([found, near])
-            gain = np.concatenate([gain, _glance(beliefs.expect(near), goal, z, rng)])
-        return found[np.argsort(-gain, kind="stable")[:most]]
-
-    @staticmethod
-    def _survivors(expected: Expected, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """The best rows, half of them as they are expected, half as they may turn out; best first."""
-        sober = ranking(*expected.scores(), count, rng)
-        hopeful = ranking(*expected.scores(_OPTIMISM), count, rng)
-        mixed = np.stack([sober, hopeful], axis=1).ravel()
-        _, first = np.unique(mixed, return_index=True)
-        result: npt.NDArray[np.int64] = mixed[np.sort(first)][:count]
-        return result
 
     # ------------------------------------------------------------------------------------------------------ the choice
 
@@ -278,30 +227,20 @@ class EdgenasTactic(Tactic):
 
     # ---------------------------------------------------------------------------------------------------------- what is
 
-    def _known(self) -> set[bytes]:
-        return set(row_keys(self.space.encode_many([e.config for e in self._told.values()])))
+    def _codes(self, keys: Iterable[str]) -> Codes:
+        """Encodings of what was told."""
+        wanted = list(keys)
+        new = [key for key in wanted if key not in self._encoded]
+        self._encoded.update(zip(new, self.space.encode_many([self._told[key].config for key in new]), strict=True))
+        rows = [self._encoded[key] for key in wanted]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.space.choices))
 
     def _pending(self) -> Codes:
         """What was proposed and has no outcome yet."""
-        return self.space.encode_many([e.config for e in self._told.values() if e.state in ("proposed", "running")])
+        return self._codes(key for key, e in self._told.items() if e.state in ("proposed", "running"))
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise TacticError(f"Search: {option} is {value!r}.", hint=f"Set {option} to {' or '.join(known)}.")
     return value
-
-
-def _new(codes: Codes, seen: set[bytes]) -> Codes:
-    """Rows that were not seen, each once; they are seen from now on."""
-    kept = []
-    for row, key in enumerate(row_keys(codes)):
-        if key not in seen:
-            seen.add(key)
-            kept.append(row)
-    return codes[kept]
-
-
-def _glance(expected: Expected, goal: Goal, z: Floats, rng: np.random.Generator) -> Floats:
-    """The mean gain of each candidate by itself."""
-    return goal.gains(*expected.draw(z), rng).mean()

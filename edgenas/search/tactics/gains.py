@@ -62,30 +62,56 @@ class PlaneGains(Gains):
             corner = np.array([corner[0], 1.0])
         self._corner = corner
         self._draws = np.where(allowed[:, :, None], draws, corner)
-        self._fronts = [_staircase(front, corner)] * len(draws)
+        self._fronts: list[_Stairs] = [_Stairs(front, corner)]
 
     def mean(self) -> Floats:
-        longest = max(len(front) for front in self._fronts)
-        shape = (len(self._fronts), longest + 1)
-        # Step k lies between the k-th and the next front member and is open up to the k-th one's second cost.
-        left, right, height = np.full(shape, -np.inf), np.full(shape, self._corner[0]), np.zeros(shape)
-        left[:] = self._corner[0]
-        for draw, front in enumerate(self._fronts):
-            steps = len(front) + 1
-            left[draw, 0], left[draw, 1:steps] = -np.inf, front[:, 0]
-            right[draw, : steps - 1] = front[:, 0]
-            height[draw, 0], height[draw, 1:steps] = self._corner[1], front[:, 1]
-        x, y = self._draws[:, :, 0, None], self._draws[:, :, 1, None]
-        widths = np.maximum(right[:, None, :] - np.maximum(left[:, None, :], x), 0.0)
-        areas = widths * np.maximum(height[:, None, :] - y, 0.0)
-        result: Floats = areas.sum(axis=2).mean(axis=0)
+        # One front for all draws until a candidate counts as measured.
+        alike = len(self._fronts) == 1
+        draws = self._draws.reshape(1, -1, 2) if alike else self._draws
+        gains = np.stack([front.gains(points) for front, points in zip(self._fronts, draws, strict=True)])
+        result: Floats = gains.reshape(self._draws.shape[:2]).mean(axis=0)
         return result
 
     def add(self, candidate: int) -> None:
-        self._fronts = [
-            _staircase(np.vstack([front, point]), self._corner)
-            for front, point in zip(self._fronts, self._draws[:, candidate], strict=True)
-        ]
+        fronts = self._fronts if len(self._fronts) > 1 else self._fronts * len(self._draws)
+        self._fronts = [front.with_point(point) for front, point in zip(fronts, self._draws[:, candidate], strict=True)]
+
+
+class _Stairs:
+    """The area that a front leaves open below a corner, in steps between its members.
+
+    Step k reaches from the k-th member to the next one (the first from minus infinity, the last to the corner) and is
+    open up to the second cost of the k-th member (of the corner before the first).
+
+    Args:
+        points: Costs of the front, ``[M, 2]``.
+        corner: Reference point.
+    """
+
+    def __init__(self, points: Floats, corner: Floats) -> None:
+        self._points, self._corner = _staircase(points, corner), corner
+        self._starts, self._falling = self._points[:, 0], -self._points[:, 1]
+        self._ends = np.append(self._starts, corner[0])
+        self._heights = np.insert(self._points[:, 1], 0, corner[1])
+        # Areas of the steps after the first, down to a height of zero, added up.
+        self._areas = np.cumsum(np.insert(np.diff(self._ends) * self._heights[1:], 0, 0.0))
+
+    def gains(self, points: Floats) -> Floats:
+        """What each point by itself adds, ``[N]``."""
+        x, y = points[:, 0], points[:, 1]
+        first = np.searchsorted(self._starts, x, side="right")
+        last = np.searchsorted(self._falling, -y, side="left")
+        start = (self._ends[first] - x) * (self._heights[first] - y)
+        rest = self._areas[last] - self._areas[first] - y * (self._ends[last] - self._ends[first])
+        inside = (first <= last) & (x < self._corner[0]) & (y < self._corner[1])
+        result: Floats = np.where(inside, start + rest, 0.0)
+        return result
+
+    def with_point(self, point: Floats) -> _Stairs:
+        """The front with one more point."""
+        if self.gains(point[None])[0] <= 0.0:
+            return self
+        return _Stairs(np.vstack([self._points, point]), self._corner)
 
 
 class PointGains(Gains):

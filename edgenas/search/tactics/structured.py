@@ -21,7 +21,8 @@ _MOST_COMBINATIONS = 2000
 def staged_codes(space: SearchSpace, count: int, rng: np.random.Generator) -> Codes:
     """Canonical encodings in which the choices of one kind agree within each stage, ``[count, choices]``.
 
-    Over the rows every stage gets each option about equally often. Where a space has no stages, choices vary alone.
+    Every stage gets the two lowest options first, as most of a front lies nearer to its cheap end, and then each option
+    once before it gets one again. Where a space has no stages, choices vary alone.
     """
     counts = option_counts(space)
     codes = np.zeros((count, len(counts)), dtype=np.int64)
@@ -32,7 +33,8 @@ def staged_codes(space: SearchSpace, count: int, rng: np.random.Generator) -> Co
         for stage in dict.fromkeys(stages):
             inside = [member for member, number in zip(members, stages, strict=True) if number == stage]
             most = int(counts[inside].max())
-            share = rng.permutation(np.arange(count) % most) / max(1, most - 1)
+            parts = [rng.permutation(min(2, most)), *(rng.permutation(most) for _ in range(0, count, most))]
+            share = np.concatenate(parts)[:count] / max(1, most - 1)
             for member in inside:
                 codes[:, member] = np.rint(share * (counts[member] - 1)).astype(np.int64)
     return space.canonical_codes(codes)

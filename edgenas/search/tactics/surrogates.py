@@ -198,6 +198,18 @@ class Expected:
     means: dict[str, Floats]
     stds: dict[str, Floats]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Expected]) -> Expected:
+        """The rows of all parts, one after the other."""
+        means = {name: np.concatenate([part.means[name] for part in parts]) for name in parts[0].means}
+        stds = {name: np.concatenate([part.stds[name] for part in parts]) for name in parts[0].stds}
+        return cls(parts[0].beliefs, means, stds)
+
+    def taken(self, rows: npt.NDArray[np.int64]) -> Expected:
+        """Some of the rows."""
+        means = {name: mean[rows] for name, mean in self.means.items()}
+        return Expected(self.beliefs, means, {name: std[rows] for name, std in self.stds.items()})
+
     def scores(self, optimism: float = 0.0) -> tuple[Floats, Floats]:
         """Costs in the surrogates' scale and violations, ``[N, objectives]`` and ``[N, constraints]``.
 
