@@ -14,6 +14,7 @@ import click
 from edgenas import __version__
 from edgenas.cli import output
 from edgenas.errors import EdgenasError
+from edgenas.pipeline.workspace import MOST_ARTIFACTS_GB
 
 # name -> (module, one line of help): the line stands here so that `edgenas --help` imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -83,7 +84,7 @@ Exit codes: 0 done, 1 negative result, 2 usage or configuration, 3 board or link
     "--artifacts-gb",
     type=click.FloatRange(min=0.0),
     envvar="EDGENAS_ARTIFACTS_GB",
-    default=10.0,
+    default=MOST_ARTIFACTS_GB,
     show_default=True,
     help="About what compiled candidates may take here; the longest unused go first.  [env: EDGENAS_ARTIFACTS_GB]",
 )

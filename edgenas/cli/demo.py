@@ -36,7 +36,7 @@ def command(ctx: click.Context, target: str, steps: int, budget: int, seed: int,
         # Not among the printed arguments: a database URL may hold a password.
         os.environ["EDGENAS_STORE"] = options["store"]
     begun_s = time.monotonic()
-    space = Workspace(home, options["store"])
+    space = Workspace(home, options["store"], options["artifacts_gb"])
     if target != "local":
         space.target(target)
     commands = demo_steps(

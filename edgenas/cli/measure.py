@@ -50,7 +50,7 @@ def command(
     from edgenas.errors import Unmeasurable
     from edgenas.lab import Measurement, protocol
     from edgenas.lab.probe import format_for
-    from edgenas.pipeline.boards import Boards, Incident
+    from edgenas.pipeline.boards import Boards
     from edgenas.pipeline.evaluator import INPUT_SEED
     from edgenas.pipeline.rules import TRIES, Rules
     from edgenas.pipeline.subject import Subject
@@ -68,14 +68,11 @@ def command(
     artifact = subject.compile(chosen, subject.calibrated(chosen), space.artifacts, format_for(board, space.home))
     space.store.add_artifact(artifact, subject.net.space.key(chosen))
     inputs = [spec.random(INPUT_SEED) for spec in artifact.inputs]
-
-    def tell(incident: Incident) -> None:
-        output.note(f"{incident.message} Trying again.")
-
-    with Boards(space, tell, purpose="one measurement", patience=patience(wait, priority)) as boards:
+    expected = host_outputs(artifact, inputs)
+    holding = patience(wait, priority)
+    with Boards(space, output.trying_again, purpose="one measurement", patience=holding) as boards:
 
         def once(again: bool) -> Measurement:
-            expected = host_outputs(artifact, inputs)
             return boards.measure(target, artifact, inputs, expected, rule, again=again)[0]
 
         measurement = once(again)

@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgenas.lab import Incident
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -39,6 +41,11 @@ def error(message: str, hint: str | None = None) -> None:
 def note(message: str) -> None:
     """A line of progress or advice."""
     click.echo(clean(message), err=True)
+
+
+def trying_again(incident: Incident) -> None:
+    """A fault of a board or of the way to it, after which the same is tried once more."""
+    note(f"{incident.message} Trying again.")
 
 
 def console(stderr: bool = False) -> Console:

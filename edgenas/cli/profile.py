@@ -15,7 +15,6 @@ from edgenas.cli.waiting import patience, wait_options
 
 if TYPE_CHECKING:
     from edgenas.lab import Measurement
-    from edgenas.pipeline.boards import Incident
     from edgenas.pipeline.profiling import LayerProfile, Model
     from edgenas.pipeline.workspace import Workspace
     from edgenas.report.layers import LayersPage
@@ -86,7 +85,7 @@ def command(
         )
     chosen = _model(space, model, supernet, data, format or format_for(board, space.home), shapes)
     found: LayerProfile | None = None
-    with Boards(space, _tell, purpose="a profile", patience=patience(wait, priority)) as boards:
+    with Boards(space, output.trying_again, purpose="a profile", patience=patience(wait, priority)) as boards:
         measurement = measure_model(boards, target, chosen, rule, again=again)
         if layers:
             output.note(f"{measurement.latency_ms:.4g} ms on {target}; now layer by layer.")
@@ -102,10 +101,6 @@ def command(
         output.note(sentence)
     if found is not None:
         _print_layers(found, measurement, top)
-
-
-def _tell(incident: Incident) -> None:
-    output.note(f"{incident.message} Trying again.")
 
 
 def _model(

@@ -13,7 +13,6 @@ from edgenas.cli.study_output import compact
 from edgenas.cli.waiting import patience, wait_options
 
 if TYPE_CHECKING:
-    from edgenas.pipeline.boards import Incident
     from edgenas.pipeline.confirming import Confirmed
 
 
@@ -37,11 +36,8 @@ def confirm(
 
     space = workspace()
     rule = protocol(protocol_name) if protocol_name else None
-
-    def tell(incident: Incident) -> None:
-        output.note(f"{incident.message} Trying again.")
-
-    with Boards(space, tell, purpose=f"confirming {study}", patience=patience(wait, priority)) as sessions:
+    holding = patience(wait, priority)
+    with Boards(space, output.trying_again, purpose=f"confirming {study}", patience=holding) as sessions:
         found = measure(space, sessions, study, boards, rule)
     if as_json:
         output.emit_json([_as_dict(one) for one in found])

@@ -103,7 +103,13 @@ def _from_tables(store: Store, target: str, space: SearchSpace, config: Config, 
 def _from_predictors(store: Store, target: str, space: SearchSpace, code: Codes) -> list[Answer]:
     found = []
     for stored in store.predictors(target, space.hash):
-        predictor = Predictor.from_dict(stored.document)
+        try:
+            predictor = Predictor.from_dict(stored.document)
+        except UsageError as error:
+            raise UsageError(
+                f"The predictor that is stored for {target} cannot be read: {error.message}",
+                hint=f"Fit it again: `edgenas predictor fit --target {target} --supernet ...`.",
+            ) from error
         mean, std = predictor.predict(code[None])
         sources = list(stored.facts.get("sources", ()))
         detail = f"{stored.facts['rows']} measurements, {stored.facts.get('way', '')}"

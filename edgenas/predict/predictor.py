@@ -119,7 +119,9 @@ class Predictor:
             UsageError: Another version, or damaged data.
         """
         if not isinstance(data, Mapping) or data.get("version") != VERSION:
-            raise UsageError("This is no stored predictor of this version.", hint="Fit it again from its rows.")
+            raise UsageError(
+                "This is no stored predictor of this version of edgenas.", hint="Fit it again from its rows."
+            )
         try:
             space = SearchSpace.from_dict(data["space"])
             state = unpacked(data["state"])

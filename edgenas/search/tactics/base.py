@@ -20,6 +20,8 @@ from edgenas.search.pareto import Floats, costs, violations
 from edgenas.search.prior import Prior
 from edgenas.spaces import SearchSpace, Value
 
+EXHAUSTED = "the space has no more"
+
 _MOST_WARM = 10
 """Most proposals that a warm start begins with."""
 Known = Callable[[npt.NDArray[np.int64]], npt.ArrayLike]
@@ -65,7 +67,7 @@ class Tactic(ABC):
     name: ClassVar[str] = ""
     asynchronous: ClassVar[bool] = False
     """Whether it proposes as well while candidates are still being measured."""
-    ended: str
+    ended: str = EXHAUSTED
     """Why :meth:`ask` has returned nothing, where it did."""
 
     def __init__(
@@ -84,7 +86,6 @@ class Tactic(ABC):
         self.seed = self._whole("seed", seed, least=0)
         self.budget = self._whole("budget", budget)
         self.batch_size = None if batch_size is None else self._whole("batch_size", batch_size)
-        self.ended = "the space has no more"
         self._told: dict[str, Evaluation] = {}
         self._begin_with: list[Proposed] = []
 

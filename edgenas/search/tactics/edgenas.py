@@ -18,7 +18,7 @@ from edgenas.search.objectives import Constraint, Objective, boards_of, of_board
 from edgenas.search.operators import Codes, row_keys
 from edgenas.search.pareto import Floats, ranking
 from edgenas.search.prior import Prior
-from edgenas.search.tactics.base import Known, Proposed, Tactic, register_tactic
+from edgenas.search.tactics.base import EXHAUSTED, Known, Proposed, Tactic, register_tactic
 from edgenas.search.tactics.gains import Gains
 from edgenas.search.tactics.goal import Goal
 from edgenas.search.tactics.inner_search import climb, evolve, unseen
@@ -73,7 +73,6 @@ class EdgenasTactic(Tactic):
         self.least_gain = self._share("least_gain", least_gain)
         self.stop = _one_of("stop", stop, ("noise", "budget"))
         self.fronts = _one_of("fronts", fronts, ("one", "each"))
-        self._ended = False
         self._known_values: dict[str, Known] = {}
         self._priors: tuple[Prior, ...] = ()
         self._seen: Inputs | None = None
@@ -99,11 +98,15 @@ class EdgenasTactic(Tactic):
 
     def ask(self, count: int | None = None) -> list[Proposed]:
         """As every tactic's; nothing once there is too little to gain."""
-        self._ended = False
+        self.ended = EXHAUSTED
         wanted = self.next_batch if count is None else count
         proposed = super().ask(wanted)
         # What the search itself left out, chance shall not fill in.
-        return [p for p in proposed if not p.reason.startswith("random: the tactic")] if self._ended else proposed
+        return (
+            [p for p in proposed if not p.reason.startswith("random: the tactic")]
+            if self.ended != EXHAUSTED
+            else proposed
+        )
 
     def provide(self, known: Mapping[str, Known]) -> None:
         self._known_values, self._seen = dict(known), None
@@ -192,8 +195,9 @@ class EdgenasTactic(Tactic):
             mean[picked] = -1.0
             best = int(np.argmax(mean))
             if feasible and mean[best] < least:
-                self._ended = True
-                self.ended = "nothing promises more than measuring the front again would seem to add by luck"
+                self.ended = (
+                    "nothing promises more than least_gain, or than measuring the front again would add by luck"
+                )
                 break
             if mean[best] <= 0.0 or not feasible:
                 best = self._fallback(expected, chance, picked, rng)
