@@ -21,7 +21,7 @@ from edgenas.pipeline.subject import Subject
 from edgenas.pipeline.workspace import Workspace
 from edgenas.search import SearchResult, Study, StudyEvent, StudySettings
 from edgenas.search.objectives import check_objectives
-from edgenas.search.prior import prior_from
+from edgenas.search.warm_start import prior_from
 
 # When so many candidates in a row fail, it is not the candidates.
 FAILURES_IN_A_ROW = 20

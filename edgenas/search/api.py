@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgenas.errors import StudyError
 from edgenas.search.objectives import Constraint, Objective, check_objectives
-from edgenas.search.prior import Prior, prior_from
+from edgenas.search.prior import Prior
 from edgenas.search.result import SearchResult
 from edgenas.search.settings import StudySettings
 from edgenas.search.study import Evaluate, Study, StudyEvent
 from edgenas.search.tactics import Known
+from edgenas.search.warm_start import prior_from
 from edgenas.spaces import SearchSpace
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Warm start: what is known of a space from an earlier study, another board's study, or a file of another tool.
+"""What is known of a space from elsewhere; :mod:`edgenas.search.warm_start` reads it.
 
 None of it counts as an evaluation: it was measured elsewhere, perhaps in other units. It says where to begin, and it
 gives surrogates a first idea that a few measurements set right.
@@ -7,35 +7,21 @@ gives surrogates a first idea that a few measurements set right.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import DataError, StudyError
+from edgenas.errors import DataError
 from edgenas.search.objectives import Objective
 from edgenas.search.pareto import ranking
-from edgenas.spaces import SearchSpace
-
-if TYPE_CHECKING:
-    from edgenas.store import Store
 
 Floats = npt.NDArray[np.float64]
 MOST_ROWS = 400
 """Of more, the best and an even sample of the others are kept."""
-_LEAST_ROWS = 4
-_SHOWN = 5
-_QUANTITIES = (
-    ("accuracy", re.compile(r"acc|top.?[15]", re.I)),
-    ("latency_ms", re.compile(r"latency|(?:^|[_ ])ms(?:$|[_ )@])", re.I)),
-    ("macs", re.compile(r"macs|flops|multiply", re.I)),
-    ("params", re.compile(r"param", re.I)),
-)
-"""What columns of other tools are taken for."""
+LEAST_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -89,101 +75,30 @@ class Prior:
         return result
 
 
-def prior_from(given: str, store: Store | None, space: SearchSpace, objectives: Sequence[Objective]) -> Prior:
-    """What a user names: a study of the store, else a file.
-
-    Raises:
-        StudyError: There is neither such a study nor such a file, or the study has nothing to tell.
-        DataError: The file cannot be read, or no row of it fits the space.
-    """
-    if store is not None and any(study.name == given for study in store.studies()):
-        return prior_from_study(store, given, space, objectives)
-    if Path(given).is_file():
-        return prior_from_file(Path(given), space, objectives)
-    raise StudyError(
-        f"There is neither a study nor a file {given!r} to start from.", hint="See `edgenas search list` for studies."
-    )
-
-
-def prior_from_study(store: Store, name: str, space: SearchSpace, objectives: Sequence[Objective]) -> Prior:
-    """The finished evaluations of a study of the same search space.
-
-    Raises:
-        StudyError: It has none, or searches another space.
-    """
-    from edgenas.search.study import Study
-
-    study = Study.open(store, name)
-    if study.settings.space.hash != space.hash:
-        raise StudyError(
-            f"Study {name} searches another space: nothing of it can be used here.",
-            hint="Start from a study of the same super-network, or from a file.",
-        )
-    rows = study.result().done
-    if len(rows) < _LEAST_ROWS:
-        raise StudyError(f"Study {name} has {len(rows)} finished candidates, too few to start from.")
-    codes = space.encode_many([row.config for row in rows])
-    names = dict.fromkeys(value for row in rows for value in row.values)
-    columns = {value: np.array([row.values.get(value, math.nan) for row in rows]) for value in names}
-    return _prior(f"study {name}", codes, columns, objectives, ())
-
-
-def prior_from_file(path: Path, space: SearchSpace, objectives: Sequence[Objective]) -> Prior:
-    """A table of another tool: DyNAS-T's results, OFA's, or any with a column for each choice or group of choices.
-
-    Columns of numbers are taken for the values whose names they bear, or that their names speak of. Faulty rows are
-    left out and told.
-
-    Raises:
-        DataError: It cannot be read, has no values, or no row of it fits the space.
-    """
-    from edgenas.imports import ConfigColumns, read_rows
-
-    table = read_rows(path)
-    where = ConfigColumns(space, table)
-    codes, faults = where.codes(table.rows)
-    told = [f"{table.places} {line}: {fault}" for line, fault in zip(table.lines, faults, strict=True) if fault]
-    named = _values_of(table.columns, where.used, [o.name for o in objectives])
-    columns = {name: np.array([_number(row[column], name) for row in table.rows]) for name, column in named.items()}
-    empty = [name for name, column in columns.items() if not np.isfinite(column).any()]
-    told += [f"column {named.pop(name)}, which has no usable number" for name in empty]
-    first: dict[bytes, int] = {}
-    kept = []
-    for row, code in enumerate(codes):
-        if faults[row]:
-            continue
-        before = first.setdefault(code.tobytes(), table.lines[row])
-        if before != table.lines[row]:
-            told.append(f"{table.places} {table.lines[row]}: the configuration of {table.places} {before} again")
-            continue
-        kept.append(row)
-        missing = [column for name, column in named.items() if not math.isfinite(columns[name][row])]
-        if missing:
-            text = table.rows[row][missing[0]]
-            told.append(f"{table.places} {table.lines[row]}: {missing[0]} = {text!r} is no usable number")
-    if not named or len(kept) < _LEAST_ROWS:
-        raise DataError(
-            f"{path} has {len(kept)} usable rows and {len(named)} columns of values"
-            + (f": {'; '.join(told[:_SHOWN])}." if told else "."),
-            hint=f"A start needs {_LEAST_ROWS} rows, and a column such as accuracy, latency_ms or macs.",
-        )
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-    notes = (f"{path.name}: left out {'; '.join(told[:_SHOWN])}{more}.",) if told else ()
-    return _prior(path.name, codes[kept], {name: columns[name][kept] for name in named}, objectives, notes)
-
-
-def _prior(
+def made_from(
     source: str,
     codes: npt.NDArray[np.int64],
     columns: Mapping[str, Floats],
     objectives: Sequence[Objective],
     notes: tuple[str, ...],
 ) -> Prior:
+    """What a search may start from; of many rows, the best and an even sample of the others.
+
+    Args:
+        source: Study or file, for people.
+        codes: Canonical encodings, each once.
+        columns: For each value its numbers, NaN where there is none.
+        objectives: Of the search, which say what is best.
+        notes: What was left out.
+
+    Raises:
+        DataError: No value differs between configurations.
+    """
     # A column that is the same everywhere teaches nothing.
     useful = {
         name: column
         for name, column in columns.items()
-        if np.isfinite(column).sum() >= _LEAST_ROWS and np.ptp(column[np.isfinite(column)]) > 0
+        if np.isfinite(column).sum() >= LEAST_ROWS and np.ptp(column[np.isfinite(column)]) > 0
     }
     if not useful:
         raise DataError(f"{source} has no value that differs between configurations.", hint="Start without it.")
@@ -197,28 +112,6 @@ def _prior(
     return Prior(
         source, _tuples(codes[kept]), {name: _optional(column[kept]) for name, column in useful.items()}, notes
     )  # fmt: skip
-
-
-def _values_of(columns: Sequence[str], taken: set[str], wanted: Sequence[str]) -> dict[str, str]:
-    """Name of each value, and the column that holds it."""
-    found: dict[str, str] = {}
-    for column in columns:
-        if column in taken:
-            continue
-        name = column if column in wanted else next((n for n, pattern in _QUANTITIES if pattern.search(column)), None)
-        if name is not None:
-            found.setdefault(name, column)
-    return found
-
-
-def _number(text: str, name: str) -> float:
-    """NaN for what is no number, and for times and sizes that are zero or less."""
-    try:
-        value = float(text)
-    except ValueError:
-        return math.nan
-    fault = not math.isfinite(value) or (value <= 0 and name.partition("@")[0] in ("latency_ms", "macs", "params"))
-    return math.nan if fault else value
 
 
 def _tuples(codes: npt.NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,8 @@ import pytest
 
 from edgenas.errors import DataError, StudyError
 from edgenas.search import Objective, Study, StudySettings, search
-from edgenas.search.prior import MOST_ROWS, prior_from, prior_from_file
+from edgenas.search.prior import MOST_ROWS
+from edgenas.search.warm_start import prior_from, prior_from_file
 from edgenas.store import Store, open_store
 from tests.search.problems import TINY, elastic_space, evaluate
 
