@@ -121,8 +121,6 @@ def profiler(runtime: str) -> Callable[[Profiler], Profiler]:
 
 def profile(bench: Bench) -> Profile:
     """The profile of an artifact; one without nodes, but with the reason, where its runtime tells nothing."""
-    from . import profiling_onnx, profiling_tflite  # noqa: F401  (they register themselves)
-
     gc.collect()
     gc.disable()
     if bench.name in _PROFILERS:

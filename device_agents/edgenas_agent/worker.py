@@ -99,7 +99,7 @@ def _infer(job: Mapping[str, Any], body: bytes, report: Report) -> Result:
 
 
 def _profile(job: Mapping[str, Any], body: bytes, report: Report) -> Result:
-    from . import profiling
+    from . import profiling, profiling_onnx, profiling_tflite  # noqa: F401  (the latter two register themselves)
 
     return profiling.job(job, body, report)
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from sqlalchemy import CursorResult, Executable, extract, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,9 +16,6 @@ from sqlalchemy.orm import Session
 from edgenas.store.engine import Database, engine_dispose
 from edgenas.store.faults import translated
 from edgenas.store.schema import Base
-
-if TYPE_CHECKING:
-    from edgenas.store.claims import StudyClaim
 
 
 class Repository:
@@ -31,7 +28,6 @@ class Repository:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._pid = os.getpid()
-        self._claims: dict[str, StudyClaim] = {}
         # A store in memory is a single connection, which threads must take in turns.
         self._turn: AbstractContextManager[Any] = threading.RLock() if database.memory else nullcontext()
 
@@ -58,11 +54,14 @@ class Repository:
             yield session
 
     def _after_fork(self) -> None:
-        # Connections must not be shared with the parent; its claims are the parent's too.
+        # Connections must not be shared with the parent.
         if os.getpid() != self._pid and not self._database.memory:
             self._pid = os.getpid()
-            self._claims = {}
+            self._forked()
             engine_dispose(self._database, close=False)
+
+    def _forked(self) -> None:
+        """What a part of the store has to forget in a child of its process."""
 
     def _insert_if_new(self, session: Session, row: type[Base], values: dict[str, Any]) -> bool:
         """Inserts unless a unique rule forbids it; whether it did."""

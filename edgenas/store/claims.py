@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from edgenas.errors import Busy, EdgenasError, StudyError
 from edgenas.store.base import Repository, changed
 from edgenas.store.checks import timestamp
+from edgenas.store.engine import Database
 from edgenas.store.owners import Owner
 from edgenas.store.schema import EvaluationRow, StudyRow
 
@@ -75,7 +76,20 @@ class StudyClaim:
 
 
 class ClaimRepository(Repository):
-    """Claims on the studies of the store."""
+    """Claims on the studies of the store.
+
+    Args:
+        database: An opened one; it belongs to the store from now on.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._claims: dict[str, StudyClaim] = {}
+
+    def _forked(self) -> None:
+        # They are the parent's.
+        super()._forked()
+        self._claims = {}
 
     def claim_study(self, name: str) -> StudyClaim:
         """Takes hold of a study for this process.
