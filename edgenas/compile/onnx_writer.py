@@ -12,7 +12,7 @@ from edgenas.compile import onnx_operators  # noqa: F401  (registers them)
 from edgenas.compile.exporter import export_onnx
 from edgenas.compile.formats import Format, register_format
 from edgenas.compile.graph import Graph
-from edgenas.compile.host import OnnxSession, run_onnx
+from edgenas.compile.onnx_host import OnnxSession, run_onnx
 from edgenas.compile.onnx_model import OnnxModel
 from edgenas.compile.quantization import Quantized
 from edgenas.errors import CompileError

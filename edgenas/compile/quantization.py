@@ -15,9 +15,10 @@ import numpy as np
 from edgenas.compile.artifact import Array
 from edgenas.compile.fusion import Fused, fuse
 from edgenas.compile.graph import Graph, Node
-from edgenas.compile.ranges import Ranges
 from edgenas.errors import CompileError
 
+#: The least and the largest value of each value of a graph, by name.
+Ranges = Mapping[str, tuple[float, float]]
 #: Tells by a layer's path whether it is computed in whole numbers.
 Chosen = Callable[[str], bool]
 #: Whose results have the scale of their inputs.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from edgenas.compile.artifact import Array, TensorSpec
 from edgenas.compile.graph import Graph
+from edgenas.compile.onnx_host import OnnxSession
+from edgenas.compile.onnx_writer import write_onnx
+from edgenas.compile.quantization import Ranges
 from edgenas.errors import CompileError, UsageError
-
-Ranges = Mapping[str, tuple[float, float]]
 
 
 def measure_ranges(graph: Graph, samples: Iterable[Sequence[Array]]) -> Ranges:
@@ -25,9 +26,6 @@ def measure_ranges(graph: Graph, samples: Iterable[Sequence[Array]]) -> Ranges:
         UsageError: There are no samples, or one does not fit the inputs.
         CompileError: A value is not finite.
     """
-    from edgenas.compile.host import OnnxSession
-    from edgenas.compile.onnx_writer import write_onnx
-
     nodes = [node for node in graph.nodes if node.dtype == "float32" and node.op != "constant"]
     outputs = [TensorSpec(f"value_{number}", node.dtype, node.shape) for number, node in enumerate(nodes)]
     names = [node.name for node in nodes]

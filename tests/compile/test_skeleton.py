@@ -20,7 +20,7 @@ from edgenas import supernets
 from edgenas.compile import Artifact, compile_module, host_outputs, sha256_of
 from edgenas.compile.artifact import TensorSpec
 from edgenas.compile.exporter import export_onnx
-from edgenas.compile.host import run_onnx
+from edgenas.compile.onnx_host import run_onnx
 from edgenas.compile.skeleton import leave_out, make_skeleton
 from edgenas.compile.weights import Role, dense_tensors
 from edgenas.errors import CompileError, HostError, UsageError
