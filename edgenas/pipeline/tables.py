@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
@@ -19,7 +18,8 @@ from edgenas.lab.layer_times import attribute
 from edgenas.lab.layers import layers_of
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.networks import Networks, inputs_of
-from edgenas.pipeline.stored_tables import OnProgress, Progress, fitted
+from edgenas.pipeline.stored_tables import OnProgress, Progress
+from edgenas.pipeline.table_findings import Findings, Row
 from edgenas.spaces import Value
 from edgenas.store.timings import way_of
 from edgenas.tables.chains import Chain, batches, chain
@@ -209,43 +209,31 @@ class TableBuilder:
         return {"total_ms": profile.plain_ms, "clocked_ms": clocked, "method": profile.method, "board_s": board_s}
 
     def _table(self) -> LatencyTable:
-        anchors = [result for result in self._results.values() if "config" in result]
-        chains = [result for result in self._results.values() if "layers" in result]
-        ways = [result["way"] for result in anchors if "way" in result]
-        if not ways:
-            errors = [result["error"] for result in self._results.values() if "error" in result]
-            raise UsageError(
-                f"{self._plan.target} could measure no whole network. {' '.join(errors[:1])}".strip(),
-                hint="Mend that, and build it again.",
-            )
-        # A bare loop and a measurement do not quite take the same: networks that have both tell how far they are apart.
-        apart = float(np.median([r["measured_ms"] / r["total_ms"] for r in anchors if "measured_ms" in r]))
-        rows = [
-            (self.survey.counts(r["config"]), r.get("measured_ms") or apart * r["total_ms"]) for r in anchors
-        ]  # fmt: skip
-        times: dict[str, list[float]] = {}
-        for result in self._results.values():
-            for key, ms in result.get("clocked_ms", {}).items():
-                times.setdefault(key, []).append(ms)
-        clocked = {key: float(np.median(several)) for key, several in times.items()}
-        if not clocked:
-            rows += [(Counter(result["layers"]), apart * result["total_ms"]) for result in chains]
-        known = {self._networks.space.key(result["config"]) for result in anchors}
-        recorded = 0
-        for timing in reversed(self._store.timings(self._plan.target, self._networks.space.hash)):
-            key = self._networks.space.key(timing.config)
-            if timing.way == ways[-1] and key not in known and recorded < MOST_RECORDED and self._counts(timing.config):
-                known.add(key)
-                recorded += 1
-                rows.append((self.survey.counts(timing.config), timing.latency_ms))
-        types = [sample.layer.type for sample in self.survey.samples.values()]
+        found = Findings(self.survey, self._results.values(), self._plan.target)
+        recorded = self._recorded(found)
         facts = {
             "board_s": sum(result["board_s"] for result in self._results.values()),
-            "layers": len(types), "artifacts": len(self._results), "anchors": len(anchors), "recorded": recorded,
-            "method": chains[-1]["method"] if chains else "", "protocol": self._plan.rule.name,
-            "format": self._networks.format,
+            "layers": len(self.survey.samples), "artifacts": len(self._results), "anchors": len(found.anchors),
+            "recorded": len(recorded), "method": found.chains[-1]["method"] if found.chains else "",
+            "protocol": self._plan.rule.name, "format": self._networks.format,
         }  # fmt: skip
-        return fitted(self._empty(ways[-1], facts), types, rows, clocked)
+        return found.table(self._empty(found.way, facts), recorded)
+
+    def _recorded(self, found: Findings) -> list[Row]:
+        """Networks that were measured earlier in the same way, the latest first."""
+        known = {self._networks.space.key(anchor["config"]) for anchor in found.anchors}
+        rows: list[Row] = []
+        for timing in reversed(self._store.timings(self._plan.target, self._networks.space.hash)):
+            key = self._networks.space.key(timing.config)
+            if (
+                timing.way == found.way
+                and key not in known
+                and len(rows) < MOST_RECORDED
+                and self._counts(timing.config)
+            ):
+                known.add(key)
+                rows.append((self.survey.counts(timing.config), timing.latency_ms))
+        return rows
 
     def _counts(self, config: Mapping[str, Any]) -> bool:
         """Whether a configuration is made of options that count here."""

@@ -113,9 +113,18 @@ def decompose(
         unit * np.sqrt(np.maximum(variance, 0.0)),
         unit * float(alpha.sum()),
         slopes,
-        float(np.sqrt((_DOUBT * _NOISE**2 + off @ off) / (_DOUBT + len(off)))),
+        network_noise(off),
         held_out_error(totals_ms, held) if len(totals_ms) > 2 else {},
     )
+
+
+def network_noise(off: Floats) -> float:
+    """Relative standard deviation of whole networks around the sum of their layers.
+
+    Args:
+        off: Relative errors of networks held back.
+    """
+    return float(np.sqrt((_DOUBT * _NOISE**2 + off @ off) / (_DOUBT + len(off))))
 
 
 class _Parts:
