@@ -13,6 +13,7 @@ from edgenas.lab import protocol
 from edgenas.pipeline.boards import Boards
 from edgenas.pipeline.networks import Networks, inputs_of, layer_types
 from edgenas.pipeline.tables import TableBuilder, TablePlan
+from edgenas.supernets import create
 from edgenas.tables.chains import chain
 from tests.arm64.conftest import ArmLab
 from tests.tables.networks import small
@@ -23,6 +24,7 @@ RULE = protocol("quick", min_samples=65, max_samples=65, max_s=20.0, warmup_min_
 NIGHTLY = bool(os.environ.get("EDGENAS_NIGHTLY"))
 BOARDS = ("pi3", "pi4", "pi5") if NIGHTLY else ("pi4",)
 WHOLE, SINGLE = (100 if NIGHTLY else 20), 5
+"""Networks and single layers that are measured. Nightly the space has 375 layers, else so few that a table hardly pays."""
 
 
 def test_a_table_predicts_whole_networks(arm_lab: ArmLab) -> None:
@@ -35,7 +37,7 @@ def test_a_table_predicts_whole_networks(arm_lab: ArmLab) -> None:
 
 def error_and_share(lab: ArmLab, board: str) -> tuple[float, float]:
     """Mean error for whole networks, and the table's part of the time that each layer alone would take."""
-    net = small()
+    net = create("demo_mbv3") if NIGHTLY else small()
     networks = Networks(lab.workspace, net, "onnx")
     with Boards(lab.workspace) as boards:
         builder = TableBuilder(networks, boards, TablePlan(f"arm-{board}", board, RULE))
