@@ -24,7 +24,7 @@ RULE = protocol("quick", min_samples=65, max_samples=65, max_s=20.0, warmup_min_
 NIGHTLY = bool(os.environ.get("EDGENAS_NIGHTLY"))
 BOARDS = ("pi3", "pi4", "pi5") if NIGHTLY else ("pi4",)
 WHOLE, SINGLE = (100 if NIGHTLY else 20), 5
-"""Networks and single layers that are measured. Nightly the space has 375 layers, else so few that a table hardly pays."""
+"""Networks and single layers to measure. Nightly the space has 375 layers, else so few that a table hardly pays."""
 
 
 def test_a_table_predicts_whole_networks(arm_lab: ArmLab) -> None:
