@@ -220,7 +220,7 @@ class Noisy(Problem):
     """
 
     def __init__(self, problem: Problem, noise: float, seed: int) -> None:
-        self.space, self.objectives = problem.space, problem.objectives
+        self.space, self.objectives, self.known = problem.space, problem.objectives, problem.known
         self._problem, self._noise = problem, noise
         self._rng = np.random.default_rng([seed, 17])
 

@@ -7,20 +7,24 @@ import numpy as np
 from edgenas.predict.structure import Floats
 
 _Z90 = 1.6448536269514722
-_DOUBT = 10.0
-"""So many rows' worth of trust in the model's own error bars."""
+_LEVEL = 0.92
+"""Part of the rows held back that an interval must hold so that it holds 90 % of new ones."""
+_BELIEF = 0.3
+"""Of the logarithm of the factor: how far the model's own deviations are usually off."""
+_FAR = 6.0
+"""So many typical errors away a row counts no more for being further off."""
+_ENOUGH = 50.0
+"""With so many rows their quantile counts as much as their spread."""
+_NARROWEST = 0.001
 _DOUBT_CENTRE = 30.0
 """So many rows' worth of trust that predictions need no factor."""
-_MANY = 200
-"""So many rows show that a board has next to no noise, where the model cannot believe it."""
-_NARROWEST = (0.3, 0.2)
 
 
 def calibrated(y: Floats, mean: Floats, std: Floats) -> float:
     """Factor on standard deviations with which ``mean +- 1.645 std`` holds 90 % of new rows.
 
     With many rows it is the quantile of split conformal prediction on scaled residuals (Lei et al. 2018), with few rows
-    their root mean square, drawn towards 1 by the model's own belief; in between, something of both.
+    the scale of normal residuals, drawn towards 1 by the model's own belief; in between, a geometric mean of both.
 
     Args:
         y: Values held back.
@@ -29,10 +33,22 @@ def calibrated(y: Floats, mean: Floats, std: Floats) -> float:
     """
     ratio = np.abs(y - mean) / np.maximum(std, 1e-300)
     count = len(ratio)
-    square = float(np.sqrt((_DOUBT + np.minimum(ratio, 4.0) @ np.minimum(ratio, 4.0)) / (_DOUBT + count)))
-    quantile = float(np.quantile(ratio, min(1.0, 0.9 * (count + 1) / count))) / _Z90
-    trust = count / (count + 30.0)
-    return float(np.clip(trust * quantile + (1.0 - trust) * square, _NARROWEST[count >= _MANY], 5.0))
+    quantile = max(float(np.quantile(ratio, _LEVEL)) / _Z90, 1e-9)
+    trust = count / (count + _ENOUGH)
+    return max(float(quantile**trust * _scale(ratio) ** (1.0 - trust)), _NARROWEST)
+
+
+def _scale(ratio: Floats) -> float:
+    """The likeliest scale of normal residuals, with a normal distribution of its logarithm around 0 beforehand."""
+    from scipy.optimize import brentq
+
+    far = _FAR * (1.4826 * float(np.median(ratio)) or float(ratio.max()))
+    squares = max(float((np.minimum(ratio, far) ** 2).sum()), 1e-20 * len(ratio))
+
+    def slope(log_scale: float) -> float:
+        return len(ratio) - squares * float(np.exp(-2.0 * log_scale)) + log_scale / _BELIEF**2
+
+    return float(np.exp(brentq(slope, -30.0, 50.0)))
 
 
 def centre(y: Floats, mean: Floats) -> float:

@@ -10,83 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.predict.gaussian_process import covariance_inverse
+from edgenas.predict.kernels import Blocks, Component, count_of, smooth_products, stack
 from edgenas.predict.structure import Floats
 
-Blocks = Mapping[str, npt.NDArray[Any]]
 _JITTER = 1e-8
 _BOUNDS = (-20.0, 4.0)
-_CHUNK = 4096
-_AT_ONCE = 250_000
-"""Covariances."""
+_FEW = 20_000
+"""Up to so many rows are predicted with all digits and all weights."""
+_MOST_COVARIANCES = 6_000_000
+"""For the variances of all rows that are asked for."""
 _NEGLIGIBLE = 1e-6
 """Of a standard deviation; a thousand times that where very many rows are asked for."""
-
-
-class Component(NamedTuple):
-    """A kernel on one block of columns: ``linear``, or ``smooth`` (Matern 5/2 at the block's own typical distance).
-
-    With ``times`` it is multiplied with the linear kernel on another block: every effect is then proportional to that.
-    """
-
-    block: str
-    kind: str
-    times: str = ""
-
-    def between(self, a: Blocks, b: Blocks) -> Floats:
-        """Covariances ``[len(a), len(b)]``."""
-        left, right = a[self.block], b[self.block]
-        found: Floats = left @ right.T
-        if self.kind == "smooth":
-            found *= -2.0
-            found += (left**2).sum(1)[:, None]
-            found += (right**2).sum(1)
-            r = np.sqrt(np.maximum(found, 0.0, out=found) * left.dtype.type(2.5))
-            found = np.exp(-r)
-            found *= 1.0 + r * (1.0 + r / 3.0)
-        return found * (a[self.times] @ b[self.times].T) if self.times else found
-
-    def own(self, a: Blocks) -> Floats:
-        """Variances ``[len(a)]``."""
-        rows = a[self.block]
-        variances = (rows**2).sum(axis=1) if self.kind == "linear" else np.ones(len(rows))
-        return variances * (a[self.times] ** 2).sum(axis=1) if self.times else variances
-
-    def sums(self, a: Blocks, b: Blocks, coefficients: Floats) -> Floats:
-        """``between(a, b) @ coefficients`` without all covariances at once."""
-        weighted = coefficients[:, None] * b[self.times] if self.times else coefficients[:, None]
-        if self.kind == "linear":
-            products = a[self.block] @ (b[self.block].T @ weighted)
-        else:
-            base = Component(self.block, self.kind)
-            # Parts that fit into the processor's caches.
-            size = max(64, _AT_ONCE // count_of(b))
-            products = np.concatenate([
-                base.between({self.block: a[self.block][first : first + size]}, b) @ weighted
-                for first in range(0, count_of(a), size)
-            ])  # fmt: skip
-        result: Floats = (products * a[self.times]).sum(axis=1) if self.times else products[:, 0]
-        return result
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """Names of the blocks it reads."""
-        return (self.block, self.times) if self.times else (self.block,)
-
-
-def count_of(rows: Blocks) -> int:
-    """How many rows blocks have."""
-    return len(next(iter(rows.values())))
-
-
-def stack(components: Sequence[Component], a: Blocks, b: Blocks) -> Floats:
-    """Covariances of all components, ``[components, len(a), len(b)]``."""
-    return np.stack([component.between(a, b) for component in components])
 
 
 @dataclass(frozen=True)
@@ -143,6 +83,21 @@ def _covariance(weights: Floats, parts: Floats, noise: Floats) -> Floats:
     return result
 
 
+def _root_of_inverse(covariance: Floats) -> Floats:
+    """A matrix that times its transpose is the inverse; without noise the inverse itself loses the small variances."""
+    from scipy.linalg import solve_triangular
+
+    raised, unit = 0.0, np.eye(len(covariance))
+    while True:
+        try:
+            lower = np.linalg.cholesky(covariance + raised * unit)
+            break
+        except np.linalg.LinAlgError:
+            raised = max(_JITTER, 10.0 * raised)
+    root: Floats = solve_triangular(lower, unit, lower=True).T
+    return root
+
+
 class Mixture:
     """Gaussian processes of the same components and rows with different weights, averaged by their evidence.
 
@@ -183,13 +138,10 @@ class Mixture:
         self._finish(rows)
 
     def _finish(self, rows: Blocks) -> None:
-        # Kernels of negligible weight cost time in every prediction and change nothing.
-        self.inverses, alphas = [], []
-        for theta in self.thetas:
-            inverse, _ = covariance_inverse(_covariance(np.exp(theta), self.parts, self.noise))
-            self.inverses.append(inverse)
-            alphas.append(inverse @ self.target)
-        self.alphas = np.stack(alphas)
+        self._plan: Plan | None = None
+        self.roots = [_root_of_inverse(_covariance(np.exp(theta), self.parts, self.noise)) for theta in self.thetas]
+        self.inverses = [root @ root.T for root in self.roots]
+        self.alphas = np.stack([root @ (root.T @ self.target) for root in self.roots])
         self.rows = {name: np.asarray(rows[name]) for c in self.components for name in c.blocks}
         self.mean_coefficients = np.einsum("t,tc,tn->cn", self.shares, np.exp(self.thetas[:, :-1]), self.alphas)
         self.constant = float(self.shares @ self.alphas.sum(axis=1))
@@ -204,56 +156,22 @@ class Mixture:
         made._finish(rows)
         return made
 
-    def mean(self, rows: Blocks, among: int = 0) -> Floats:
-        """Mean of the noise-free function, standardised, ``[len(rows)]``; ``among`` so many rows that are asked for."""
-        total = np.full(count_of(rows), self.constant)
-        many = max(len(total), among) > 20_000
+    def predict(self, rows: Blocks, among: int = 0) -> tuple[Floats, Floats]:
+        """Mean and variance of the noise-free function, standardised, ``[len(rows)]`` each.
+
+        Args:
+            rows: Blocks.
+            among: So many rows are asked for in all, these among them; where they are many, less is computed for each.
+        """
+        many = max(count_of(rows), among)
+        if self._plan is None or self._plan.many != many:
+            self._plan = Plan(self, many)
+        mean, variance = self._plan.of(rows)
+        mean += self.constant
         for component, coefficients in zip(self.components, self.mean_coefficients, strict=True):
             if component.kind == "linear":
-                total += component.sums(rows, self.rows, coefficients)
-            elif np.abs(coefficients).sum() > (_NEGLIGIBLE if not many else 1e3 * _NEGLIGIBLE):
-                # Half the digits are enough where there are so many rows, unless weights cancel each other.
-                kind = np.float32 if many and np.abs(coefficients).max() < 100.0 else np.float64
-                train = {name: self.rows[name].astype(kind) for name in component.blocks}
-                part = {name: rows[name].astype(kind) for name in component.blocks}
-                total += component.sums(part, train, coefficients.astype(kind))
-        return total
-
-    def variance(self, rows: Blocks, among: int = 0) -> Floats:
-        """Variance of the noise-free function, standardised, as :meth:`mean`."""
-        count = count_of(rows)
-        many = max(count, among)
-        used = range(len(self.thetas)) if len(self.target) <= 60 and many <= 20_000 else [int(self.shares.argmax())]
-        shares = self.shares[list(used)] / self.shares[list(used)].sum()
-        total, means = np.zeros(count), np.zeros((len(shares), count))
-        some = self._subset(many)
-        # What is far below the noise costs time and widens nothing.
-        weighed = np.exp(self.thetas[list(used)])
-        needed = {name: rows[name] for name in self.rows}
-        # Half the digits, unless next to no noise asks for all of them.
-        kind = np.float32 if many > 20_000 and weighed[:, -1].min() > 1e-3 else np.float64
-        train = {name: block[some].astype(kind) for name, block in self.rows.items()}
-        counts = np.any(weighed[:, :-1] > 0.01 * weighed[:, -1:], axis=0).tolist()
-        for first in range(0, count, _CHUNK):
-            part = {name: block[first : first + _CHUNK].astype(kind) for name, block in needed.items()}
-            here = slice(first, first + count_of(part))
-            across, own = np.ones((len(shares), count_of(part), len(some))), np.ones((len(shares), count_of(part)))
-            for place, component in enumerate(self.components):
-                if not counts[place]:
-                    continue
-                between, alone = component.between(part, train), component.own(part)
-                for number, which in enumerate(used):
-                    weight = float(np.exp(self.thetas[which, place]))
-                    across[number] += weight * between
-                    own[number] += weight * alone
-            for number, (which, share) in enumerate(zip(used, shares, strict=True)):
-                explained = ((across[number] @ self._inverse_of(which, some)) * across[number]).sum(axis=1)
-                total[here] += share * np.maximum(own[number] - explained, 1e-10)
-                if len(some) == len(self.target):
-                    means[number, here] = across[number] @ self.alphas[which]
-        middle = shares @ means
-        result: Floats = total + shares @ (means - middle) ** 2
-        return result
+                mean += component.linear_sums(rows, self.rows, coefficients)
+        return mean, variance
 
     def left_out(self, folds: Sequence[npt.NDArray[np.int64]]) -> Floats:
         """Residuals (target less prediction) of every row, standardised, from the rows outside its fold."""
@@ -264,29 +182,23 @@ class Mixture:
         return residuals
 
     def left_out_variance(self) -> Floats:
-        """Variance, with noise, of every row's prediction from all others, standardised."""
+        """Variance of the noise-free function at every row, from all others, standardised."""
         total = np.zeros(len(self.target))
-        for share, inverse in zip(self.shares, self.inverses, strict=True):
-            total += share / np.diag(inverse)
-        return total
+        for share, inverse, theta in zip(self.shares, self.inverses, self.thetas, strict=True):
+            total += share * (1.0 / np.diag(inverse) - np.exp(theta[-1]) * self.noise - _JITTER)
+        return np.maximum(total, 1e-10)
 
     @property
     def noise_variance(self) -> float:
         """Variance of the noise, standardised, averaged."""
         return float(self.shares @ np.exp(self.thetas[:, -1]))
 
-    def _subset(self, count: int) -> npt.NDArray[np.int64]:
-        """Rows that variances are computed from: all, or where that would take long an even part (never too narrow)."""
-        most = len(self.target) if count * len(self.target) <= 6_000_000 else max(60, 6_000_000 // count)
-        if most >= len(self.target):
-            return np.arange(len(self.target))
-        return np.linspace(0, len(self.target) - 1, most).astype(np.int64)
-
-    def _inverse_of(self, which: int, some: npt.NDArray[np.int64]) -> Floats:
+    def root_of(self, which: int, some: npt.NDArray[np.int64]) -> Floats:
+        """Root of the inverse of the covariance of some of the rows, with the weights numbered ``which``."""
         if len(some) == len(self.target):
-            return self.inverses[which]
+            return self.roots[which]
         parts = self.parts[:, some[:, None], some[None, :]]
-        return covariance_inverse(_covariance(np.exp(self.thetas[which]), parts, self.noise[some]))[0]
+        return _root_of_inverse(_covariance(np.exp(self.thetas[which]), parts, self.noise[some]))
 
     def state(self) -> dict[str, Any]:
         """What is needed to predict again; read back by :meth:`restored`."""
@@ -308,3 +220,79 @@ class Mixture:
         made.parts = stack(made.components, rows, rows)
         made._finish(rows)
         return made
+
+
+class Plan:
+    """How many rows are predicted: the mean's smooth part and the variance, from the same covariances.
+
+    Args:
+        mixture: The processes.
+        many: So many rows are asked for in all.
+    """
+
+    def __init__(self, mixture: Mixture, many: int) -> None:
+        self.many, self.components, count = many, mixture.components, len(mixture.target)
+        every = count <= 60 and many <= _FEW
+        used = list(range(len(mixture.thetas))) if every else [int(mixture.shares.argmax())]
+        self.shares, self.weights = mixture.shares[used] / mixture.shares[used].sum(), np.exp(mixture.thetas[used])
+        # Variances come from all rows, or where that would take long from an even part (never too narrow).
+        most = count if many * count <= _MOST_COVARIANCES else max(60, _MOST_COVARIANCES // many)
+        some = np.arange(count) if most >= count else np.linspace(0, count - 1, most).astype(np.int64)
+        # Kernels of negligible weight cost time and change nothing: in variances those far below the noise.
+        self.widens = np.any(self.weights[:, :-1] > 0.01 * self.weights[:, -1:], axis=0)
+        sizes = np.abs(mixture.mean_coefficients)
+        bends = sizes.sum(axis=1) > (_NEGLIGIBLE if many <= _FEW else 1e3 * _NEGLIGIBLE)
+        bends &= [component.kind == "smooth" for component in self.components]
+        # Half the digits do for very many rows, unless weights cancel each other or there is next to no noise.
+        fine = many <= _FEW or sizes[bends].max(initial=0.0) >= 100.0 or self.weights[:, -1].min() <= 1e-3
+        self.kind = np.dtype(np.float64 if fine else np.float32)
+        names = {n for p in np.flatnonzero(bends | self.widens) for n in self.components[p].blocks}
+        rows = {name: mixture.rows[name].astype(self.kind) for name in names}
+        self.few = {name: block[some] for name, block in rows.items()}
+        self.roots = [mixture.root_of(which, some) for which in used]
+        self.alphas = mixture.alphas[used] if len(some) == count else None
+        # By block: components, measured rows, what their covariances are summed with, and those kept for the variance.
+        self.smooth = []
+        for name in sorted(names):
+            here = [(c.block, c.kind) == (name, "smooth") for c in self.components]
+            places = np.flatnonzero(here & (bends | self.widens)).tolist()
+            if bends[places].any():
+                summed = [self.components[p].weighted(mixture.rows, mixture.mean_coefficients[p]) for p in places]
+                kept = some if self.widens[places].any() else some[:0]
+                self.smooth.append((places, rows[name], np.concatenate(summed, axis=1).astype(self.kind), kept))
+            elif self.widens[places].any():
+                none = np.zeros((len(some), 0), dtype=self.kind)
+                self.smooth.append((places, self.few[name], none, np.arange(len(some))))
+
+    def of(self, rows: Blocks) -> tuple[Floats, Floats]:
+        """The smooth part of the mean, and the variance, ``[len(rows)]`` each."""
+        part, count = {name: rows[name].astype(self.kind) for name in self.few}, count_of(rows)
+        mean, own = np.zeros(count), np.ones((len(self.shares), count))
+        across = np.ones((len(self.shares), count, len(self.roots[0])))
+
+        def widen(place: int, between: Floats) -> None:
+            alone = self.components[place].own(part)
+            for number, weight in enumerate(self.weights[:, place]):
+                across[number] += self.kind.type(weight) * between
+                own[number] += weight * alone
+
+        for places, measured, summed, kept in self.smooth:
+            products, base = smooth_products(part[self.components[places[0]].block], measured, summed, kept)
+            for place in places:
+                component = self.components[place]
+                if products.shape[1]:
+                    mean += component.summed(part, products[:, : component.width(part)])
+                    products = products[:, component.width(part) :]
+                if self.widens[place]:
+                    widen(place, component.scaled(base, part, self.few))
+        for place, component in enumerate(self.components):
+            if component.kind == "linear" and self.widens[place]:
+                widen(place, component.between(part, self.few))
+        variances, means = np.empty_like(own), np.zeros_like(own)
+        for number, root in enumerate(self.roots):
+            explained = ((across[number] @ root) ** 2).sum(axis=1)
+            variances[number] = np.maximum(own[number] - explained, 1e-10)
+            if self.alphas is not None:
+                means[number] = across[number] @ self.alphas[number]
+        variance: Floats = self.shares @ (variances + (means - self.shares @ means) ** 2)
+        return mean, variance

@@ -67,21 +67,28 @@ class Reader:
         self, views: Views, design: Design | None, codes: Codes, sources: list[tuple[Floats, Axes, Any] | None]
     ) -> None:
         self.views, self.design, self.codes, self.sources = views, design, codes, sources
-        self._places: dict[bytes, int] | None = None
+        self._pool: tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]] | None = None
 
     def blocks(self, codes: Codes) -> list[dict[str, Floats]]:
         """Blocks for each scale."""
         own = self.views.of(codes)
         design = self.design if any(source is not None for source in self.sources) else None
-        places = self._find(codes) if design is not None else None
-        found = []
+        if design is None:
+            return [own] * len(self.sources)
+        places = self._find(codes)
+        # Scales read the same columns, so all are asked at once.
+        used = [source for source in self.sources if source is not None]
+        clean = design.project(codes, own, np.concatenate([weights for weights, _, _ in used], axis=1))
+        found, first = [], 0
         for source in self.sources:
-            if source is None or design is None or places is None:
+            if source is None:
                 found.append(own)
                 continue
             weights, axes, kept = source
-            rest = np.where((places >= 0)[:, None], kept[places], 0.0)
-            found.append(own | axes.of(design.project(codes, weights), rest))
+            rest = np.zeros((len(codes), weights.shape[1]))
+            rest[places >= 0] = kept[places[places >= 0]]
+            found.append(own | axes.of(clean[:, first : first + weights.shape[1]], rest))
+            first += weights.shape[1]
         return found
 
     def keep(self, which: list[int]) -> None:
@@ -90,10 +97,14 @@ class Reader:
 
     def _find(self, codes: Codes) -> npt.NDArray[np.int64]:
         """Row of each encoding in the pool, -1 where it is not in it."""
-        if self._places is None:
-            self._places = {row.tobytes(): place for place, row in enumerate(np.ascontiguousarray(self.codes))}
-        places = self._places
-        return np.array([places.get(row.tobytes(), -1) for row in np.ascontiguousarray(codes)], dtype=np.int64)
+        factors = np.random.default_rng(0).integers(1 << 63, size=self.codes.shape[1], dtype=np.uint64)
+        if self._pool is None:
+            sums = self.codes.astype(np.uint64) @ factors
+            order = np.argsort(sums, kind="stable")
+            self._pool = sums[order], order
+        sums, order = self._pool
+        places = order[np.maximum(np.searchsorted(sums, codes.astype(np.uint64) @ factors, side="right") - 1, 0)]
+        return np.where((self.codes[places] == codes).all(axis=1), places, -1)
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restored` needs."""

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import UsageError
-from edgenas.predict.components import stack
 from edgenas.predict.encodings import Configs, codes_of
+from edgenas.predict.kernels import stack
 from edgenas.predict.knowledge import knowledge_of
 from edgenas.predict.sources import checked_sources
 from edgenas.predict.structure import FreeColumns

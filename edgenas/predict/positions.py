@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -39,23 +40,24 @@ class Positions:
         self._columns = [slice(int(end) - len(c.options), int(end)) for end, c in zip(ends, space.choices, strict=True)]
         self.alike = _alike(space)
         self._layers = _layers(space)
-        rows = [row for row in self.alike if len(row) >= _FEWEST]
-        self._near = np.zeros((int(ends[-1]), sum(len(row) * len(space.choices[row[0]].options) for row in rows)))
-        first = 0
-        for row in rows:
-            here = _mixing(len(row), len(space.choices[row[0]].options))
-            for number, place in enumerate(row):
-                size = len(space.choices[place].options)
-                mixed = here[number * size : (number + 1) * size]
-                self._near[self._columns[place], first : first + here.shape[1]] = mixed
-            first += here.shape[1]
+        self._rows = [
+            (np.array([self._columns[place].start for place in row]), len(space.choices[row[0]].options))
+            for row in self.alike
+            if len(row) >= _FEWEST
+        ]
         sizes = {int(np.prod([len(space.choices[p].options) for p in layer])) for layer in self._layers}
-        self._joint = _mixing(len(self._layers), sizes.pop()) if len(sizes) == 1 else None
+        self._joint = sizes.pop() if len(sizes) == 1 else 0
 
     def near(self, table: Floats) -> Floats:
         """``[N, columns]`` of the depth-masked one-hot ``table``; without columns where nothing stands in a row."""
-        result: Floats = table @ self._near
-        return result
+        mixed = np.empty((len(table), sum(len(starts) * options for starts, options in self._rows)))
+        first = 0
+        for starts, options in self._rows:
+            root, size = _mixing(len(starts)), len(starts) * options
+            for option in range(options):
+                mixed[:, first + option : first + size : options] = table[:, starts + option] @ root
+            first += size
+        return mixed
 
     def layer(self, table: Floats) -> Floats:
         """Choices of one layer together, ``[N, columns]``; without columns where layers have one choice each."""
@@ -70,8 +72,12 @@ class Positions:
                 cells = (cells[:, :, None] * other[:, None, :]).reshape(len(table), -1)
             joint.append(cells)
         columns = np.concatenate(joint, axis=1)
-        mixed = columns if self._joint is None else columns @ self._joint.astype(np.float32)
-        return mixed.astype(np.float64)
+        if not self._joint:
+            return columns.astype(np.float64)
+        root, mixed = _mixing(len(joint)).astype(np.float32), np.empty(columns.shape)
+        for cell in range(self._joint):
+            mixed[:, cell :: self._joint] = columns[:, cell :: self._joint] @ root
+        return mixed
 
 
 def _alike(space: SearchSpace) -> list[list[int]]:
@@ -102,13 +108,13 @@ def _number(choice: Choice) -> int:
     return int(match[1]) if match else -1
 
 
-def _mixing(count: int, options: int) -> Floats:
-    """From the columns of a row of choices to the same, each with something of its neighbours.
+@lru_cache(maxsize=64)
+def _mixing(count: int) -> Floats:
+    """From one option's columns at ``count`` positions to the same, each with something of its neighbours.
 
     It is the root of the likeness of positions, which falls off exponentially.
     """
     apart = np.abs(np.arange(count)[:, None] - np.arange(count))
     values, vectors = np.linalg.eigh(np.exp(-apart / max(1.0, _REACH * count)))
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    result: Floats = np.kron(root, np.eye(options))
-    return result
+    root: Floats = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return root

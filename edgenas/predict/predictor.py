@@ -24,8 +24,8 @@ VERSION = 2
 """Of the stored form."""
 _PLAIN = ("keys", "chosen", "held_out", "widening", "level", "deviation", "factor")
 _LEAST_SHARE = 0.01
-_CHUNK = 8192
-"""Rows predicted at once; bounds the memory of a prediction."""
+_CHUNK = 2048
+"""Rows predicted at once: what is computed for them fits into a processor's caches."""
 _FOLDS = 10
 _REFITTED = 150
 """Up to so many rows weights are learnt anew without the rows held back; beyond, they hardly depend on them."""
@@ -288,8 +288,8 @@ def _left_out(
             means[fold], stds[fold] = y[kept].mean(), max(float(np.ptp(y)), 1e-12)
             continue
         fits = [
-            Process(scale, {name: block[kept] for name, block in rows.items()}, y[kept], most=2)
-            for scale, rows in zip(scales, blocks, strict=True)
+            Process(scale, {name: block[kept] for name, block in rows.items()}, y[kept], 2, process.rounds)
+            for scale, rows, process in zip(scales, blocks, processes, strict=True)
         ]
         answers = [
             process.predict({name: block[fold] for name, block in rows.items()})

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.predict.components import Blocks, Component, Mixture, Prior, improve, stack
+from edgenas.predict.components import Mixture, Prior, improve
+from edgenas.predict.kernels import Blocks, Component, stack
 from edgenas.predict.noise import outlier_noise, relative_noise
 from edgenas.predict.sources import SourceColumns
 from edgenas.predict.structure import FACTOR, Floats, Views
@@ -168,12 +169,14 @@ class Process:
         rows: Blocks of the measured rows.
         y: ``[N]``, at least two different values; positive on the logarithmic scale.
         most: Starts to improve.
+        rounds: In which outliers come to count less; by default as many as the rows deserve.
 
     Attributes:
+        rounds: In which outliers came to count less.
         evidence: Logarithm of evidence times prior of ``y`` itself, so that two scales can be compared.
     """
 
-    def __init__(self, scale: Scale, rows: Blocks, y: Floats, most: int = 4) -> None:
+    def __init__(self, scale: Scale, rows: Blocks, y: Floats, most: int = 4, rounds: int = 0) -> None:
         self.log = scale.log
         values = np.log(y) if self.log else y
         self.middle, self.spread = float(values.mean()), float(values.std())
@@ -186,7 +189,8 @@ class Process:
         mixture = self._mixture(scale, rows, target, noise, tuned, scale.starts, most)
         # Now that there is an answer, noise can follow the latency, and outliers can count less: with many rows in a
         # few rounds, since outliers bend the first answer.
-        for _ in range(_ROUNDS if len(y) >= _MANY else 1):
+        self.rounds = rounds or (_ROUNDS if len(y) >= _MANY else 1)
+        for _ in range(self.rounds):
             residuals = mixture.left_out([np.array([row]) for row in range(len(y))])
             if self.relative:
                 about = self.middle + self.spread * (target - residuals)
@@ -220,14 +224,13 @@ class Process:
             rows: Blocks.
             among: So many rows are asked for in all, these among them; where they are many, less is computed for each.
         """
-        mean, deviation = self.mixture.mean(rows, among), np.sqrt(self.mixture.variance(rows, among))
-        return self._unscaled(mean, deviation)
+        mean, variance = self.mixture.predict(rows, among)
+        return self._unscaled(mean, np.sqrt(variance))
 
     def left_out(self, folds: Sequence[npt.NDArray[np.int64]]) -> tuple[Floats, Floats]:
         """:meth:`predict` for the measured rows, each from the rows outside its fold (same weights)."""
         mean = self.mixture.target - self.mixture.left_out(folds)
-        own = self.mixture.noise_variance * self.mixture.noise
-        return self._unscaled(mean, np.sqrt(np.maximum(self.mixture.left_out_variance() - own, 1e-10)))
+        return self._unscaled(mean, np.sqrt(self.mixture.left_out_variance()))
 
     def _unscaled(self, mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
         noise = self.mixture.noise_variance

@@ -38,7 +38,7 @@ class Design:
     def __init__(self, views: Views, codes: Codes, leading: Floats) -> None:
         self.views = views
         self.pairs: list[tuple[int, int]] = []
-        base = self._base(codes)
+        base = self._base(views.of(codes))
         room = min(_MOST_COLUMNS, len(codes) // 4) - base.shape[1]
         if room > 0:
             self.pairs = self._screen(codes, leading - _smooth(base, leading), room)
@@ -56,7 +56,7 @@ class Design:
 
     def of(self, codes: Codes) -> Floats:
         """Columns ``[N, columns]``, centred on the pool."""
-        parts = [self._base(codes)]
+        parts = [self._base(self.views.of(codes))]
         options = [len(choice.options) for choice in self.views.space.choices]
         for a, b in self.pairs:
             cells = np.zeros((len(codes), options[a] * options[b]))
@@ -65,9 +65,15 @@ class Design:
         columns = np.concatenate(parts, axis=1)
         return columns - self.center if len(self.center) else columns
 
-    def project(self, codes: Codes, weights: Floats) -> Floats:
-        """``of(codes) @ weights`` without the columns of pairs, which would fill the memory for many rows."""
-        base = self._base(codes)
+    def project(self, codes: Codes, views: Mapping[str, Floats], weights: Floats) -> Floats:
+        """``of(codes) @ weights`` without the columns of pairs, which would fill the memory for many rows.
+
+        Args:
+            codes: Encodings.
+            views: Theirs.
+            weights: ``[columns, sources]``.
+        """
+        base = self._base(views)
         result: Floats = base @ weights[: base.shape[1]] - self.center @ weights
         options = [len(choice.options) for choice in self.views.space.choices]
         first = base.shape[1]
@@ -77,9 +83,9 @@ class Design:
             first += size
         return result
 
-    def _base(self, codes: Codes) -> Floats:
+    @staticmethod
+    def _base(views: Mapping[str, Floats]) -> Floats:
         # What stands in a row is in the table already, and there are rows enough to learn it from.
-        views = self.views.of(codes)
         parts = [columns for name, columns in views.items() if name not in ("near", "layer", FACTOR)]
         if FACTOR in views:
             parts.append(views["table"] * views[FACTOR][:, :1])

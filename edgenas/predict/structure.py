@@ -75,8 +75,11 @@ class Views:
 
     def of(self, codes: Codes) -> dict[str, Floats]:
         """Scaled columns by view, each ``[N, columns of the view]``."""
-        raw = self._raw(codes)
-        return {name: (raw[name] - self._center[name]) / self._scale[name] for name in self.names}
+        raw, views = self._raw(codes), {}
+        for name in self.names:
+            views[name] = raw[name] - self._center[name]
+            views[name] /= self._scale[name]
+        return views
 
     def state(self) -> dict[str, Any]:
         """Centre and scale, to be stored; read back by :meth:`restored`."""

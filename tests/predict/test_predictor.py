@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgenas.errors import UsageError
-from edgenas.predict import GaussianProcess, Predictor, fit_predictor
+from edgenas.predict import GaussianProcess, Predictor, fit_predictor, fit_transfer
 from edgenas.predict.structure import live_cell
 from edgenas.spaces import Choice, SearchSpace
 from tests.predict.boards import SPACE, board, mape, pool
@@ -17,6 +17,18 @@ def test_sums_are_learnt_exactly_once_rows_determine_the_table() -> None:
     y = board(codes, 1, noise=0.0)
     mean, _ = fit_predictor(SPACE, codes[:120], y[:120]).predict(codes)
     assert mape(mean, y) < 0.05
+
+
+def test_many_configurations_get_the_answers_that_few_get() -> None:
+    codes, asked = pool(30), np.random.default_rng(0).integers(0, 3, size=(21_000, len(SPACE.choices)))
+    sources = {f"board{seed}": board(codes, seed) for seed in range(2, 5)}
+    alone = fit_predictor(SPACE, codes, board(codes, 1))
+    both = fit_transfer(SPACE, codes, sources=sources, target_indices=np.arange(30), target_y=board(codes, 1))
+    for fitted in (alone, both):
+        few, many = fitted.predict(asked[:500]), fitted.predict(asked)
+        np.testing.assert_allclose(many[0][:500], few[0], rtol=1e-4)
+        # Weights are averaged for few only.
+        np.testing.assert_allclose(many[1][:500], few[1], rtol=0.2)
 
 
 def test_noise_is_not_learnt() -> None:

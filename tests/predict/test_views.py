@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edgenas.predict import fit_predictor
-from edgenas.predict.calibration import centre
+from edgenas.predict.calibration import calibrated, centre
 from edgenas.predict.noise import outlier_noise
 from edgenas.predict.positions import Positions
 from edgenas.spaces import Choice, SearchSpace
@@ -70,6 +71,17 @@ def test_tails_are_seen_only_where_they_are() -> None:
     heavy = rng.standard_t(2.0, 400)
     factors = outlier_noise(heavy)
     assert factors[np.abs(heavy).argmax()] > 10.0 * np.median(factors)
+
+
+@pytest.mark.parametrize(("rows", "scale"), [(15, 1.0), (60, 0.3), (60, 4.0), (400, 0.01), (400, 9.0)])
+def test_widths_are_learnt_from_rows_held_back(rows: int, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(60):
+        y = 10.0 + rng.normal(0.0, scale, rows)
+        widening = calibrated(y, np.full(rows, 10.0), np.ones(rows))
+        held.append(np.mean(np.abs(rng.normal(0.0, scale, 500)) <= 1.645 * widening))
+    assert 0.85 < np.mean(held) < 0.95
 
 
 def test_the_centre_has_the_least_relative_error() -> None:

@@ -12,6 +12,7 @@ from edgenas.search import Constraint, Evaluation, Objective, Tactic, make_tacti
 from edgenas.search.pareto import hypervolume_of, nondominated
 from edgenas.search.tactics.free_features import FreeFeatures, stages_of
 from edgenas.search.tactics.gains import gains_for
+from edgenas.search.tactics.inputs import Inputs
 from edgenas.search.tactics.structured import staged_codes, structured_codes
 from edgenas.search.tactics.warps import Warp
 from edgenas.spaces import Choice, SearchSpace
@@ -157,6 +158,29 @@ def test_free_features_count_only_what_a_depth_leaves_on() -> None:
     totals = {round(v, 6) for v in features.of_features(SPACE.features([shallow]))[0].tolist()}
     # Six blocks of kernel 7 and expansion 6 are left of twelve.
     assert {6.0, 42.0, 36.0} <= totals
+
+
+def test_views_from_every_choice_to_sums_alone() -> None:
+    inputs = Inputs(SPACE, {"latency_ms": _latency})
+    large = SPACE.extremes()[1]
+    swapped = SPACE.encode_many([large | {"ks4": 3}, large | {"ks5": 3}])
+    every, common, sums = inputs.views(swapped)
+    assert [len(group) for group in inputs.groups] == [every.shape[1], common.shape[1], sums.shape[1]]
+    # Only the first tells which block of a stage it was; what is known tells it, too.
+    blocks, known = sums[:, :-1], sums[:, -1]
+    assert (every[0, :-1] != every[1, :-1]).any()
+    assert (blocks[0] == blocks[1]).all()
+    assert known[0] != known[1]
+    # Names have no sums.
+    assert len(Inputs(SearchSpace([Choice(f"op{i}", ("a", "b", "c")) for i in range(6)]), {}).groups) == 2
+
+
+def test_a_batch_is_spread_along_the_front() -> None:
+    tactic = _made()
+    _done(tactic, 30)
+    latencies = [p.predicted["latency_ms"] for p in tactic.ask(8)]
+    least, most = (evaluate([config])[0]["latency_ms"] for config in SPACE.extremes())
+    assert max(latencies) - min(latencies) > 0.3 * (most - least)
 
 
 def test_structured_starts_fit_spaces_of_every_kind() -> None:

@@ -27,11 +27,12 @@ from edgenas.search.tactics.structured import staged_codes, structured_codes
 from edgenas.search.tactics.surrogates import LARGEST, Beliefs, Expected, prior_values, typical_deviations
 from edgenas.spaces import SearchSpace
 
-_DRAWS = 128
+_DRAWS, _DRAWS_OF_MANY = 256, 128
+"""Joint draws for up to two objectives, and for more, of which each draw costs more."""
 _PLANNED = 12
 """Configurations of the first batch, for boards that ask before there are results to learn from."""
 _PER_BATCH = 30
-"""A batch grows by one with so many evaluations: early ones teach most, later ones cost most thought."""
+"""A batch grows by one with so many evaluations: early ones teach most, so that each is thought about by itself."""
 
 
 @register_tactic("edgenas")
@@ -94,7 +95,9 @@ class EdgenasTactic(Tactic):
     def next_batch(self) -> int:
         if len(self._told) < self.start:
             return min(self.batch_size or self.start, self.start - len(self._told))
-        return self.batch_size or max(2, min(10, len(self._told) // _PER_BATCH))
+        # With many objectives a proposal costs several times as much.
+        least = 1 if len(self.objectives) <= 2 else 2
+        return self.batch_size or max(least, min(10, len(self._told) // _PER_BATCH))
 
     def ask(self, count: int | None = None) -> list[Proposed]:
         """As every tactic's; nothing once there is too little to gain."""
@@ -183,7 +186,8 @@ class EdgenasTactic(Tactic):
         pending = self._pending()
         expected = beliefs.expect(pool)
         chance = expected.feasible()
-        gains = goal.gains(*beliefs.draw(np.concatenate([pool, pending]), _DRAWS, rng), rng)
+        draws = _DRAWS if len(self.objectives) <= 2 else _DRAWS_OF_MANY
+        gains = goal.gains(*beliefs.draw(np.concatenate([pool, pending]), draws, rng), rng)
         for row in range(len(pool), len(pool) + len(pending)):
             gains.add(row)
         sure = goal.gains(expected.costs()[None], (chance > 0.5)[None], rng)

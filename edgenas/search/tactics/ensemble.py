@@ -98,11 +98,6 @@ class Ensemble:
         """Of each member, to be given to a later ensemble."""
         return [m.hyperparameters if len(m.hyperparameters) else None for m in self.members]
 
-    @property
-    def noise_std(self) -> float:
-        """Deviation of the noise of measuring."""
-        return float(sum(w * m.noise_std for w, m in zip(self.weights, self.members, strict=True)))
-
     def predict(self, views: Sequence[Floats]) -> tuple[Floats, Floats]:
         """Mean and deviation without noise."""
         answers = [m.predict(rows, noise=False) for m, rows in zip(self.members, views, strict=True)]

@@ -28,10 +28,15 @@ class FreeFeatures:
 
     Args:
         space: To describe.
+
+    Attributes:
+        sums: Columns of the fewest features that still tell much, the sums over all blocks and over each stage, and
+            which of both they are.
     """
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
+        self.sums: dict[int, str] = {}
         counts = [len(choice.options) for choice in space.choices]
         self._starts = np.cumsum(counts) - counts
         self._width = int(sum(counts))
@@ -51,6 +56,8 @@ class FreeFeatures:
         names = list(values)
         for place, name in enumerate(names):
             table = _indicator(stages[name])
+            self.sums |= dict.fromkeys(range(len(linear) + 1, len(linear) + 1 + len(table)), "sums over stages")
+            self.sums[len(linear)] = "sums over all"
             linear += [values[name].sum(axis=0), *(table @ values[name])]
             for other in names[place + 1 :]:
                 if len(values[other]) == len(values[name]):

@@ -18,8 +18,10 @@ _LOOKED_AT = 500
 """With more than two objectives a glance costs so much that only the best by rank get one."""
 _POOL = 150
 """Candidates that joint draws are made of, or as many as are needed."""
-_CLIMBERS, _ROUNDS = 8, 2
-"""So many of the best candidates have their neighbours looked at, so many times."""
+_CLIMBERS = 8
+"""So many of the best candidates have their neighbours looked at, and as many spread along the front."""
+_ROUNDS, _ROUNDS_OF_MANY = 8, 2
+"""So many times, for up to two objectives and for more, of which each glance costs more."""
 
 
 def evolve(
@@ -82,21 +84,23 @@ def climb(
         count: Configurations needed; where fewer promise a gain, the best by rank come after them.
         rng: Source of chance.
     """
-    if len(beliefs.objectives) > 2:
+    many = len(beliefs.objectives) > 2
+    if many:
         kept = _survivors(expected, max(_LOOKED_AT, count), rng)
         found, expected = found[kept], expected.taken(kept)
     z = rng.standard_normal((_GLANCES // 2, len(beliefs.signs)))
     z = np.concatenate([z, -z])
     gain = _glance(expected, goal, z, rng)
-    for _ in range(_ROUNDS):
-        best = found[_promising(gain, expected, _CLIMBERS, rng)[:_CLIMBERS]]
-        near = unseen(neighbours(space, best), seen)
+    for _ in range(_ROUNDS_OF_MANY if many else _ROUNDS):
+        order = _promising(gain, expected, _CLIMBERS, rng)
+        best = np.union1d(order[:_CLIMBERS], _spread(order, expected)[:_CLIMBERS])
+        near = unseen(neighbours(space, found[best]), seen)
         if len(near) == 0:
             break
         there = beliefs.expect(near)
         found, expected = np.concatenate([found, near]), Expected.joined([expected, there])
         gain = np.concatenate([gain, _glance(there, goal, z, rng)])
-    return found[_promising(gain, expected, count, rng)[: max(_POOL, count)]]
+    return found[_spread(_promising(gain, expected, count, rng), expected)[: max(_POOL, count)]]
 
 
 def _promising(gain: Floats, expected: Expected, least: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -107,6 +111,21 @@ def _promising(gain: Floats, expected: Expected, least: int, rng: np.random.Gene
         ranked = _survivors(expected, least, rng)
         order = np.concatenate([order, ranked[~np.isin(ranked, order)]])
     return order
+
+
+def _spread(order: npt.NDArray[np.int64], expected: Expected) -> npt.NDArray[np.int64]:
+    """The same rows, but in turns from as many parts of the front as there are climbers, of each part the best first.
+
+    Else all would lie around the one best, and a batch chosen from them, too.
+    """
+    place = expected.means[expected.beliefs.objectives[-1].name][order]
+    bounds = np.quantile(place, np.linspace(0.0, 1.0, _CLIMBERS + 1)[1:-1])
+    part = np.searchsorted(bounds, place, side="right")
+    turn = np.zeros(len(order), dtype=np.int64)
+    for number in range(_CLIMBERS):
+        turn[part == number] = np.arange((part == number).sum())
+    result: npt.NDArray[np.int64] = order[np.argsort(turn, kind="stable")]
+    return result
 
 
 def unseen(codes: Codes, seen: set[bytes]) -> Codes:

@@ -42,14 +42,19 @@ class Inputs:
     def views(self, codes: Codes) -> tuple[Floats, ...]:
         """What each member of an ensemble sees of canonical encodings.
 
-        One sees every choice by itself and what blocks have in common, the other only the latter; both see the known
-        values, as logarithms where these can only be positive. The columns of a view are grouped by :attr:`groups`.
+        One sees every choice by itself and what blocks have in common, the next only the latter, and the last, which
+        noise misleads least, only sums over blocks. All see the known values, as logarithms where these can only be
+        positive. The columns of a view are grouped by :attr:`groups`.
         """
         one_hot = self.space.features_of_codes(codes)
         free = self._free.of_features(one_hot)
         known = [self._shown(name, values)[:, None] for name, values in self.facts(codes).items()]
-        choices = np.concatenate([one_hot, free, *known], axis=1)
-        return (choices, np.concatenate([free, *known], axis=1)) if self._free.columns else (choices,)
+        views = [np.concatenate([one_hot, free, *known], axis=1)]
+        if self._free.columns:
+            views.append(np.concatenate([free, *known], axis=1))
+        if self._free.sums:
+            views.append(np.concatenate([free[:, list(self._free.sums)], *known], axis=1))
+        return tuple(views)
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -59,8 +64,12 @@ class Inputs:
             kinds = dict.fromkeys(kinds, "choices")
         one_hot = [kinds[i] for i, choice in enumerate(self.space.choices) for _ in choice.options]
         free, known = ["all blocks"] * self._free.columns, ["known values"] * len(self.known)
-        choices = (*one_hot, *free, *known)
-        return (choices, (*free, *known)) if free else (choices,)
+        groups = [(*one_hot, *free, *known)]
+        if free:
+            groups.append((*free, *known))
+        if self._free.sums:
+            groups.append((*self._free.sums.values(), *known))
+        return tuple(groups)
 
     def _shown(self, name: str, values: Floats) -> Floats:
         if name not in self._positive:

@@ -140,10 +140,6 @@ class Beliefs:
         """The way back from :meth:`warped`."""
         return self._warps[name].back(warped) if name in self._warps else warped
 
-    def noise(self, name: str) -> float:
-        """Deviation of the noise of measuring that the surrogate found, in its own scale; 0 for a known value."""
-        return self._models[name].noise_std if name in self._models else 0.0
-
     @staticmethod
     def _holds(constraint: Constraint, values: Floats) -> npt.NDArray[np.bool_]:
         compare = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}[constraint.op]
