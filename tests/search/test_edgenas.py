@@ -164,7 +164,7 @@ def test_views_from_every_choice_to_sums_alone() -> None:
     inputs = Inputs(SPACE, {"latency_ms": _latency})
     large = SPACE.extremes()[1]
     swapped = SPACE.encode_many([large | {"ks4": 3}, large | {"ks5": 3}])
-    every, common, sums = inputs.views(swapped)
+    every, common, sums = inputs.views(swapped, inputs.facts(swapped))
     assert [len(group) for group in inputs.groups] == [every.shape[1], common.shape[1], sums.shape[1]]
     # Only the first tells which block of a stage it was; what is known tells it, too.
     blocks, known = sums[:, :-1], sums[:, -1]

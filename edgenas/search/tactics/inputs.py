@@ -39,16 +39,20 @@ class Inputs:
         """The known values of canonical encodings, by name."""
         return {name: np.asarray(known(codes), dtype=np.float64) for name, known in self.known.items()}
 
-    def views(self, codes: Codes) -> tuple[Floats, ...]:
+    def views(self, codes: Codes, facts: Mapping[str, Floats]) -> tuple[Floats, ...]:
         """What each member of an ensemble sees of canonical encodings.
 
         One sees every choice by itself and what blocks have in common, the next only the latter, and the last, which
         noise misleads least, only sums over blocks. All see the known values, as logarithms where these can only be
         positive. The columns of a view are grouped by :attr:`groups`.
+
+        Args:
+            codes: Encodings.
+            facts: Their :meth:`facts`.
         """
         one_hot = self.space.features_of_codes(codes)
         free = self._free.of_features(one_hot)
-        known = [self._shown(name, values)[:, None] for name, values in self.facts(codes).items()]
+        known = [self._shown(name, values)[:, None] for name, values in facts.items()]
         views = [np.concatenate([one_hot, free, *known], axis=1)]
         if self._free.columns:
             views.append(np.concatenate([free, *known], axis=1))

@@ -58,7 +58,7 @@ class Beliefs:
         self._models: dict[str, Ensemble] = {}
         self._warps: dict[str, Warp] = {}
         self._learnt = [name for name in self.signs if name not in inputs.known]
-        views = inputs.views(codes)
+        views = inputs.views(codes, inputs.facts(codes))
         for name in self._learnt:
             values = np.array([e.values[name] for e in rows])
             cost = np.clip(self.signs[name] * values, -LARGEST, LARGEST)
@@ -105,7 +105,8 @@ class Beliefs:
 
     def expect(self, codes: Codes) -> Expected:
         """Means and deviations for canonical encodings."""
-        views, facts = self.inputs.views(codes), self.inputs.facts(codes)
+        facts = self.inputs.facts(codes)
+        views = self.inputs.views(codes, facts)
         means, stds = {}, {}
         for name in self.signs:
             if name in facts:
@@ -116,7 +117,8 @@ class Beliefs:
 
     def draw(self, codes: Codes, count: int, rng: np.random.Generator) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Joint draws of the costs, ``[count, N, objectives]``, and of whether all constraints hold, ``[count, N]``."""
-        views, facts = self.inputs.views(codes), self.inputs.facts(codes)
+        facts = self.inputs.facts(codes)
+        views = self.inputs.views(codes, facts)
         drawn: dict[str, Floats] = {}
         for name in self.signs:
             if name in facts:
@@ -163,10 +165,10 @@ def _prior_value(space: SearchSpace, prior: Prior, column: str) -> Known:
     values, codes = values[rows], np.array(prior.codes, dtype=np.int64)[rows]
     inputs = Inputs(space, {})
     positive = bool((values > 0).all())
-    learnt = Ensemble(inputs.views(codes), np.log(values) if positive else values, inputs.groups, robust=True)
+    learnt = Ensemble(inputs.views(codes, {}), np.log(values) if positive else values, inputs.groups, robust=True)
 
     def value(asked: Codes) -> Floats:
-        mean, _ = learnt.predict(inputs.views(asked))
+        mean, _ = learnt.predict(inputs.views(asked, {}))
         return np.exp(mean) if positive else mean
 
     return value
