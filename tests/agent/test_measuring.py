@@ -42,8 +42,10 @@ def test_peers_and_the_reference_are_timed_in_one_process_and_each_has_its_own_a
         assert 1 << 20 < each["peak_memory_bytes"] < 1 << 30
         reference = each["reference"]
         assert reference["low_ns"] <= reference["latency_ns"] <= reference["high_ns"]
-        # One block of the reference in every round, that is for every block of the one that stayed longest.
-        assert len(reference["block_medians_ns"]) == max(len(one["block_sizes"]) for one in both)
+        # A block of the reference in every round. Where one turns out to be warming up still, the reference begins
+        # again with it, so that the other one may have more blocks.
+        blocks = [len(one["block_sizes"]) for one in both]
+        assert min(blocks) <= len(reference["block_medians_ns"]) <= max(blocks)
         assert reference["samples"] >= len(reference["block_medians_ns"])
     half = len(frame.body) // 2
     ours, theirs = (struct.unpack("<4f", part) for part in (frame.body[:half], frame.body[half:]))
