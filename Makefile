@@ -12,7 +12,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# Three emulated arm64 boards: Debian packages from the net, root, about twelve minutes.
+# Three emulated arm64 boards: Debian packages from the net, root, a quarter of an hour.
 boards: $(READY)
 	EDGENAS_ARM64=1 $(BIN)/python -m pytest tests/arm64 $(ARGS)
 

@@ -13,6 +13,7 @@ from edgenas.errors import UsageError
 from edgenas.pipeline.stored_tables import fitted
 from edgenas.predict.calibration import held_out_error
 from edgenas.tables.decomposition import network_noise
+from edgenas.tables.layers import LayerType
 from edgenas.tables.survey import Survey
 from edgenas.tables.table import LatencyTable
 
@@ -99,5 +100,5 @@ class Findings:
         return {key: float(np.median(several)) for key, several in times.items()}
 
     @staticmethod
-    def _layers(table: LatencyTable, counts: Counter[str]) -> list[Any]:
+    def _layers(table: LatencyTable, counts: Counter[str]) -> list[LayerType]:
         return [table.entries[key].type for key, count in counts.items() for _ in range(count)]

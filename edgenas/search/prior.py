@@ -75,7 +75,7 @@ class Prior:
         return result
 
 
-def made_from(
+def prior_of(
     source: str,
     codes: npt.NDArray[np.int64],
     columns: Mapping[str, Floats],

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgenas.errors import DataError, StudyError
 from edgenas.search.objectives import Objective
-from edgenas.search.prior import LEAST_ROWS, Prior, made_from
+from edgenas.search.prior import LEAST_ROWS, Prior, prior_of
 from edgenas.search.study import Study
 from edgenas.spaces import SearchSpace
 
@@ -63,7 +63,7 @@ def prior_from_study(store: Store, name: str, space: SearchSpace, objectives: Se
     codes = space.encode_many([row.config for row in rows])
     names = dict.fromkeys(value for row in rows for value in row.values)
     columns = {value: np.array([row.values.get(value, math.nan) for row in rows]) for value in names}
-    return made_from(f"study {name}", codes, columns, objectives, ())
+    return prior_of(f"study {name}", codes, columns, objectives, ())
 
 
 def prior_from_file(path: Path, space: SearchSpace, objectives: Sequence[Objective]) -> Prior:
@@ -107,7 +107,7 @@ def prior_from_file(path: Path, space: SearchSpace, objectives: Sequence[Objecti
         )
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     notes = (f"{path.name}: left out {'; '.join(told[:_SHOWN])}{more}.",) if told else ()
-    return made_from(path.name, codes[kept], {name: columns[name][kept] for name in named}, objectives, notes)
+    return prior_of(path.name, codes[kept], {name: columns[name][kept] for name in named}, objectives, notes)
 
 
 def _values_of(columns: Sequence[str], taken: set[str], wanted: Sequence[str]) -> dict[str, str]:
