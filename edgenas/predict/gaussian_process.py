@@ -144,9 +144,8 @@ class GaussianProcess:
         self._spreads = [spread if spread > 0 else 1.0 for spread in spreads]
 
     def _scaled(self, rows: Floats) -> Floats:
-        result: Floats = (rows - self._low) / self._span - self._center
-        for group, spread in zip(self._groups, self._spreads, strict=True):
-            result[:, group] /= np.sqrt(spread)
+        result: Floats = rows - (self._low + self._span * self._center)
+        result /= self._span * np.sqrt(self._by_column(self._spreads))
         return result
 
     def _unscaled(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
@@ -156,30 +155,41 @@ class GaussianProcess:
         median = np.exp(mean)
         return median, median * np.sinh(np.minimum(std, 20.0))
 
-    def _split(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Variances of the linear terms and length scales, by group."""
+    def _by_column(self, values: Sequence[float] | Floats) -> Floats:
+        """Values of the groups, for each column."""
+        result = np.empty(len(self._low))
+        for group, value in zip(self._groups, values, strict=True):
+            result[group] = value
+        return result
+
+    def _split(self) -> tuple[Floats, Floats]:
+        """Variances of the linear terms and squares of the Matern term's inverse lengths, by column."""
         count = len(self._groups)
         values = np.exp(self.hyperparameters)
-        return values[:count], values[count : 2 * count]
+        return self._by_column(values[:count]), self._by_column(5.0 / values[count : 2 * count] ** 2)
 
     def _covariance(self, a: Floats, b: Floats) -> Floats:
-        linear, lengths = self._split()
-        total = np.full((len(a), len(b)), _CONSTANT)
-        squares = np.zeros((len(a), len(b)))
-        for group, variance, length in zip(self._groups, linear, lengths, strict=True):
-            left, right = a[:, group], b[:, group]
-            products = left @ right.T
-            total += variance * products
-            squares += ((left**2).sum(1)[:, None] + (right**2).sum(1)[None, :] - 2.0 * products) / length**2
-        r = np.sqrt(np.maximum(squares, 0.0, out=squares)) * _ROOT5
-        total += float(np.exp(self.hyperparameters[-2])) * (1.0 + r + r * r / 3.0) * np.exp(-r)
+        # Every step in place and without a loop over groups: a search spends a fifth of its time here.
+        linear, bends = self._split()
+        total: Floats = (a * linear) @ b.T
+        total += _CONSTANT
+        squares: Floats = (a * (-2.0 * bends)) @ b.T
+        squares += ((a**2) @ bends)[:, None]
+        squares += (b**2) @ bends
+        np.maximum(squares, 0.0, out=squares)
+        r = np.sqrt(squares)
+        squares /= 3.0
+        squares += r
+        squares += 1.0
+        np.negative(r, out=r)
+        squares *= np.exp(r, out=r)
+        squares *= float(np.exp(self.hyperparameters[-2]))
+        total += squares
         return total
 
     def _prior_variance(self, x: Floats) -> Floats:
         linear, _ = self._split()
-        result = np.full(len(x), _CONSTANT + float(np.exp(self.hyperparameters[-2])))
-        for group, variance in zip(self._groups, linear, strict=True):
-            result += variance * (x[:, group] ** 2).sum(axis=1)
+        result: Floats = (x**2) @ linear + (_CONSTANT + float(np.exp(self.hyperparameters[-2])))
         return result
 
     def _condition(self, x: Floats, target: Floats, fixed: Floats) -> None:

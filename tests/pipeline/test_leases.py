@@ -81,7 +81,8 @@ def test_a_lost_lease_is_an_incident_that_heals(workspace: Workspace, sshd: Sshd
     result = start_study(workspace, slow, fault.watch)
     assert len(result.done) == 3
     assert fault.incidents == ["LeaseLost"]
-    (incident,) = result.evaluations[1].details["incidents"]
+    # On a busy computer the fault may strike a candidate later than it was meant to.
+    (incident,) = [found for e in result.evaluations for found in e.details.get("incidents", ())]
     assert (incident["kind"], incident["blame"]) == ("LeaseLost", "link")
 
 

@@ -203,6 +203,8 @@ class EdgenasTactic(Tactic):
                     "nothing promises more than least_gain, or than measuring the front again would add by luck"
                 )
                 break
+            if mean[best] <= 0.0 and not self.constraints:
+                break  # chance may find what the surrogates do not believe in
             if mean[best] <= 0.0 or not feasible:
                 best = self._fallback(expected, chance, picked, rng)
             why = self._reason(float(mean[best]), sure, best, float(chance[best]))
@@ -210,8 +212,9 @@ class EdgenasTactic(Tactic):
             text = ", ".join(f"{name} {value:.5g}" for name, value in predicted.items())
             proposed.append(Proposed(self.space.decode(pool[best]), f"{why}; expected: {text}", predicted))
             picked.append(best)
-            gains.add(best)
-            sure.add(best)
+            if len(picked) < count:
+                gains.add(best)
+                sure.add(best)
         return proposed
 
     def _reason(self, gain: float, sure: Gains, row: int, chance: float) -> str:

@@ -47,7 +47,7 @@ class FreeFeatures:
             options = space.choices[members[0]].options
             if all(space.choices[i].options == options for i in members):
                 linear += [self._column([(i, k, 1.0) for i in members]) for k in range(len(options))]
-            if all(_numeric(space.choices[i]) for i in members):
+            if all(numeric(space.choices[i]) for i in members):
                 values[name] = np.stack(
                     [self._column([(i, k, float(v)) for k, v in enumerate(space.choices[i].options)]) for i in members]
                 )
@@ -111,5 +111,6 @@ def _indicator(stages: Sequence[int]) -> Floats:
     return flags
 
 
-def _numeric(choice: Choice) -> bool:
+def numeric(choice: Choice) -> bool:
+    """Whether all options are numbers."""
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in choice.options)

@@ -11,7 +11,8 @@ import numpy as np
 from edgenas.search.operators import Codes
 from edgenas.search.pareto import Floats
 from edgenas.search.tactics.base import Known
-from edgenas.search.tactics.free_features import FreeFeatures, kinds_of
+from edgenas.search.tactics.free_features import FreeFeatures, kinds_of, numeric
+from edgenas.search.tactics.option_map import OptionMap
 from edgenas.spaces import SearchSpace
 
 _MOST_KINDS = 12
@@ -59,6 +60,11 @@ class Inputs:
         if self._free.sums:
             views.append(np.concatenate([free[:, list(self._free.sums)], *known], axis=1))
         return tuple(views)
+
+    @cached_property
+    def options(self) -> OptionMap | None:
+        """Of a space whose options are names; numbers say by themselves which of them are alike."""
+        return None if all(numeric(choice) for choice in self.space.choices) else OptionMap(self.space)
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:

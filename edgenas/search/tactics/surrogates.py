@@ -27,6 +27,8 @@ _GROWTH = 1.35
 """Hyperparameters are searched anew whenever there are so many times more rows."""
 _INTERVAL = 2 * 1.96
 """Width of the usual 95% interval in standard deviations."""
+_BOLDNESS = 0.5
+"""Draws are so many deviations off: what is expected counts more than what is merely possible."""
 _MOST_ROWS = 700
 """Rows that a surrogate is fitted to; of more, the best and the newest."""
 
@@ -79,11 +81,11 @@ class Beliefs:
 
         So they depend on what was told and not on when was asked.
         """
-        groups, warp = self.inputs.groups, self._warps[name]
+        groups, warp, options = self.inputs.groups, self._warps[name], self.inputs.options
         y = warp.into(cost)
         # Only times and sizes are additive enough for an outlier to be a fault rather than a finding.
         if len(y) <= LEAST_ROWS:
-            return Ensemble(views, y, groups, robust=warp.logarithmic, noise=noise)
+            return Ensemble(views, y, groups, robust=warp.logarithmic, noise=noise, options=options)
         mark = LEAST_ROWS
         while math.ceil(mark * _GROWTH) <= len(y):
             mark = math.ceil(mark * _GROWTH)
@@ -91,17 +93,15 @@ class Beliefs:
         if entry not in tuned:
             early = Warp(cost[:mark], bool(self.signs[name] > 0 and (cost[:mark] > 0).all()))
             first = [rows[:mark] for rows in views]
-            made = Ensemble(
-                first, early.into(cost[:mark]), groups, robust=early.logarithmic, noise=noise[:mark]
-            )  # fmt: skip
+            made = Ensemble(first, early.into(cost[:mark]), groups, None, early.logarithmic, noise[:mark], options)
             tuned[entry] = made.hyperparameters
         kept = np.arange(len(y))
         if len(y) > _MOST_ROWS:
             best = np.argsort(cost, kind="stable")[: _MOST_ROWS // 2]
             kept = np.union1d(best, np.arange(len(y) - _MOST_ROWS // 2, len(y)))
         return Ensemble(
-            [rows[kept] for rows in views], y[kept], groups, tuned[entry], warp.logarithmic, noise[kept]
-        )  # fmt: skip
+            [rows[kept] for rows in views], y[kept], groups, tuned[entry], warp.logarithmic, noise[kept], options
+        )
 
     def expect(self, codes: Codes) -> Expected:
         """Means and deviations for canonical encodings."""
@@ -124,7 +124,10 @@ class Beliefs:
             if name in facts:
                 drawn[name] = np.broadcast_to(self.signs[name] * facts[name], (count, len(codes)))
             else:
-                drawn[name] = self._warps[name].back(self._models[name].sample(views, count, rng))
+                model = self._models[name]
+                mean, _ = model.predict(views)
+                bold = mean + _BOLDNESS * (model.sample(views, count, rng) - mean)
+                drawn[name] = self._warps[name].back(bold)
         return self.judged(drawn)
 
     def judged(self, drawn: Mapping[str, Floats]) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -232,7 +235,7 @@ class Expected:
         """
         b = self.beliefs
         drawn = {
-            name: b.cost(name, self.means[name] + z[:, column, None] * self.stds[name])
+            name: b.cost(name, self.means[name] + _BOLDNESS * z[:, column, None] * self.stds[name])
             for column, name in enumerate(b.signs)
         }
         return b.judged(drawn)
