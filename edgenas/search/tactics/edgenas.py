@@ -204,7 +204,9 @@ class EdgenasTactic(Tactic):
                 )
                 break
             if mean[best] <= 0.0 and not self.constraints:
-                break  # chance may find what the surrogates do not believe in
+                # Surrogates that promise nothing may be wrong about all that they have not seen.
+                why = "explore: nothing promises a gain; by chance"
+                return proposed + self._random(count - len(proposed), rng, why, proposed)
             if mean[best] <= 0.0 or not feasible:
                 best = self._fallback(expected, chance, picked, rng)
             why = self._reason(float(mean[best]), sure, best, float(chance[best]))
@@ -220,8 +222,6 @@ class EdgenasTactic(Tactic):
     def _reason(self, gain: float, sure: Gains, row: int, chance: float) -> str:
         if self.constraints and (gain <= 0.0 or chance < 0.5):
             return f"feasibility: keeps the constraints with probability {chance:.2f}"
-        if gain <= 0.0:
-            return "explore: nothing promises a gain; the best by rank"
         certain = float(sure.mean()[row])
         kind = "exploit" if certain > 0.5 * gain else "explore"
         return f"{kind}: adds {100 * gain:.2g}% hypervolume"
