@@ -1,11 +1,10 @@
-"""Options that behave alike are found to be alike, which helps a surrogate; and a misled search finds its way."""
+"""Options that behave alike are found to be alike, which helps a surrogate."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edgenas.search import Evaluation, Objective, make_tactic
 from edgenas.search.tactics.ensemble import Ensemble
 from edgenas.search.tactics.inputs import Inputs
 from edgenas.search.tactics.option_map import OptionMap
@@ -73,27 +72,3 @@ def test_given_hyperparameters_make_the_same_ensemble() -> None:
     assert len(first.members) == len(views) + 1
     few = Ensemble([v[:20] for v in views], y[:20], inputs.groups, options=inputs.options)
     assert len(few.members) == len(views), "so few rows do not tell which options are alike"
-
-
-def test_a_search_that_is_misled_at_first_goes_on_by_chance() -> None:
-    """What does not work at all costs most, so that the first rows say: the cheaper, the better."""
-
-    def cost(codes: np.ndarray) -> np.ndarray:
-        time_ms = 1.0 + np.array([0.0, 0.1, 0.5, 2.0, 5.0])[codes].sum(axis=1)
-        return np.where((codes == 0).sum(axis=1) >= 3, 40.0, time_ms)
-
-    def accuracy(codes: np.ndarray) -> np.ndarray:
-        return np.where((codes == 0).sum(axis=1) >= 3, 10.0, 85.0 + 3.0 * worth(codes))
-
-    goals = (Objective("accuracy", "max"), Objective("latency_ms", "min"))
-    for seed in range(3):
-        tactic = make_tactic("edgenas", CELL, goals, seed=seed, budget=50, options={"generations": 15})
-        tactic.provide({"latency_ms": cost})
-        best = 0.0
-        while len(tactic._told) < 50:
-            for p in tactic.ask(tactic.next_batch):
-                codes = CELL.encode_many([p.config])
-                values = {"accuracy": float(accuracy(codes)[0]), "latency_ms": float(cost(codes)[0])}
-                best = max(best, values["accuracy"])
-                tactic.tell([Evaluation(len(tactic._told), p.config, CELL.key(p.config), values, "done")])
-        assert best > 87.5, "among the most accurate"
