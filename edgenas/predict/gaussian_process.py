@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import UsageError
+from edgenas.predict.kernels import matern_in_place
 from edgenas.predict.regressors import Floats, checked_rows, register_regressor
 
 _JITTER = 1e-8
@@ -169,22 +170,14 @@ class GaussianProcess:
         return self._by_column(values[:count]), self._by_column(5.0 / values[count : 2 * count] ** 2)
 
     def _covariance(self, a: Floats, b: Floats) -> Floats:
-        # Every step in place and without a loop over groups: a search spends a fifth of its time here.
+        # In place and without a loop over groups: a search spends a fifth of its time here.
         linear, bends = self._split()
         total: Floats = (a * linear) @ b.T
         total += _CONSTANT
         squares: Floats = (a * (-2.0 * bends)) @ b.T
         squares += ((a**2) @ bends)[:, None]
         squares += (b**2) @ bends
-        np.maximum(squares, 0.0, out=squares)
-        r = np.sqrt(squares)
-        squares /= 3.0
-        squares += r
-        squares += 1.0
-        np.negative(r, out=r)
-        squares *= np.exp(r, out=r)
-        squares *= float(np.exp(self.hyperparameters[-2]))
-        total += squares
+        total += matern_in_place(squares) * float(np.exp(self.hyperparameters[-2]))
         return total
 
     def _prior_variance(self, x: Floats) -> Floats:

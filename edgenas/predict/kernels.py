@@ -93,6 +93,11 @@ def _matern(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Floats:
     squares = left @ (-5.0 * right).T
     squares += 2.5 * (left**2).sum(axis=1)[:, None]
     squares += 2.5 * (right**2).sum(axis=1)
+    return matern_in_place(squares)
+
+
+def matern_in_place(squares: npt.NDArray[Any]) -> Floats:
+    """Turns five squared distances, in lengths, into ``(1 + r + r^2 / 3) exp(-r)`` with ``r`` their root."""
     np.maximum(squares, 0.0, out=squares)
     r = np.sqrt(squares)
     squares /= 3.0

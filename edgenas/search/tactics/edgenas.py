@@ -228,11 +228,11 @@ class EdgenasTactic(Tactic):
 
     @staticmethod
     def _fallback(expected: Expected, chance: Floats, picked: list[int], rng: np.random.Generator) -> int:
-        """Where nothing promises a gain: what most probably keeps the constraints, then the best by rank."""
+        """With constraints, where nothing promises a gain: what most probably keeps them, then the best by rank."""
         points, broken = expected.scores()
         order = ranking(points, broken, len(points), rng)
         left = np.setdiff1d(np.arange(len(points)), picked)
-        if len(expected.beliefs.constraints) and chance[left].max() < 0.99:
+        if chance[left].max() < 0.99:
             return int(left[np.argmax(chance[left])])
         return int(next(row for row in order if row not in picked))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,10 +102,11 @@ class Ensemble:
         self.members: list[_Process] = []
         for place, (kind, rows) in enumerate(zip(kinds, self._seen(views), strict=True)):
             known = None if given is None else given[place]
-            member = kind(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
+            made = partial(kind, groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
+            member = made()
             member.fit(rows, y, noise)
             if robust and (doubt := member.doubt()) is not None:
-                member = kind(groups[place], known, restarts=2 if len(y) < 60 else 1, tuning_rows=200)
+                member = made()
                 member.fit(rows, y, doubt if noise is None else np.hypot(doubt, noise))
             self.members.append(member)
         errors = np.array([member.cv_rmse for member in self.members])

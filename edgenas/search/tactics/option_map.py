@@ -20,7 +20,7 @@ _ITERATIONS = 80
 _STARTS = 2
 _ROWS = 200
 """Most rows that points are learnt from."""
-_ROWS = 200
+_LEAST_NOISE = 1e-4
 _POINT_STD, _WEIGHT_STD, _SCALE_STD = 0.7, 0.5, 1.3
 """Of the prior: of coordinates, and of the logarithms of weights and of variances."""
 _ROOT5 = float(np.sqrt(5.0))
@@ -29,20 +29,28 @@ _ROOT5 = float(np.sqrt(5.0))
 class OptionMap:
     """Turns one-hot rows into coordinates, ``[N, choices * 2]``, given points and weights.
 
+    Rows begin with the space's own features; what follows is not looked at. Choices of one kind that have the same
+    options share their points.
+
     Args:
         space: Of the rows.
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        self._starts = np.cumsum([0] + [len(choice.options) for choice in space.choices])
-        kinds: dict[tuple[str, str], list[int]] = {}
-        for name, members in kinds_of(space).items():
-            for i in members:
-                kinds.setdefault((name, repr(space.choices[i].options)), []).append(i)
-        self._kinds = list(kinds.values())
-        sizes = [len(space.choices[members[0]].options) for members in self._kinds]
-        self._offsets = np.cumsum([0, *sizes])
-        self._places = len(space.choices)
+        kinds = {i: name for name, members in kinds_of(space).items() for i in members}
+        shared: dict[tuple[str, str], slice] = {}
+        self._columns: list[slice] = []
+        self._points: list[slice] = []
+        self._count = column = 0
+        for i, choice in enumerate(space.choices):
+            size = len(choice.options)
+            entry = (kinds[i], repr(choice.options))
+            if entry not in shared:
+                shared[entry] = slice(self._count, self._count + size)
+                self._count += size
+            self._points.append(shared[entry])
+            self._columns.append(slice(column, column + size))
+            column += size
 
     def coordinates(self, one_hot: Floats, found: Floats) -> Floats:
         """Of rows, with what :meth:`learn` found."""
@@ -55,11 +63,11 @@ class OptionMap:
         from scipy.optimize import minimize
 
         rng = np.random.default_rng(0)
-        one_hot, y = one_hot[:_ROWS, : self._starts[-1]], y[:_ROWS]
+        one_hot, y = one_hot[:_ROWS], y[:_ROWS]
         target = (y - y.mean()) / max(float(y.std()), 1e-12)
-        size = self._offsets[-1] * _DIMENSIONS
+        size, choices = self._count * _DIMENSIONS, len(self._columns)
         starts = [
-            np.concatenate([0.5 * rng.standard_normal(size), np.zeros(self._places), [0.0, -1.0, -2.0]])
+            np.concatenate([0.5 * rng.standard_normal(size), np.zeros(choices), [0.0, -1.0, -2.0]])
             for _ in range(_STARTS)
         ]
         best = min(
@@ -70,17 +78,15 @@ class OptionMap:
         return np.asarray(best.x, dtype=np.float64)
 
     def _parts(self, found: Floats) -> tuple[Floats, Floats, Floats]:
-        size = self._offsets[-1] * _DIMENSIONS
+        size = self._count * _DIMENSIONS
         return found[:size].reshape(-1, _DIMENSIONS), np.exp(found[size:-3]), found[-3:]
 
     def _placed(self, one_hot: Floats, points: Floats, weights: Floats) -> list[Floats]:
         """Coordinates of each choice."""
-        placed: list[Floats] = [np.zeros(0)] * self._places
-        for members, first in zip(self._kinds, self._offsets, strict=False):
-            for i in members:
-                rows = one_hot[:, self._starts[i] : self._starts[i + 1]]
-                placed[i] = weights[i] * (rows @ points[first : first + rows.shape[1]])
-        return placed
+        return [
+            weight * (one_hot[:, columns] @ points[own])
+            for weight, columns, own in zip(weights, self._columns, self._points, strict=True)
+        ]
 
     def _loss(self, found: Floats, one_hot: Floats, y: Floats) -> tuple[float, Floats]:
         points, weights, scales = self._parts(found)
@@ -92,20 +98,18 @@ class OptionMap:
         decay = np.exp(-r)
         matern = smooth * (1.0 + r + r * r / 3.0) * decay
         covariance = matern + linear * (products + 1.0)
-        covariance[np.diag_indices_from(covariance)] += noise + 1e-4
+        covariance[np.diag_indices_from(covariance)] += noise + _LEAST_NOISE
         inverse, log_determinant = covariance_inverse(covariance)
         alpha = inverse @ y
         outer = 0.5 * (inverse - np.outer(alpha, alpha))
         # d matern / d squared distance = -5/6 smooth (1 + r) exp(-r).
         slope = outer * (-(5.0 / 6.0) * smooth * (1.0 + r) * decay)
         by_placed = 4.0 * (slope.sum(axis=1)[:, None] * placed - slope @ placed) + 2.0 * linear * (outer @ placed)
-        by_points, by_weights = np.zeros_like(points), np.zeros(self._places)
-        for members, first in zip(self._kinds, self._offsets, strict=False):
-            for i in members:
-                part = slice(i * _DIMENSIONS, (i + 1) * _DIMENSIONS)
-                rows = one_hot[:, self._starts[i] : self._starts[i + 1]]
-                by_points[first : first + rows.shape[1]] += weights[i] * (rows.T @ by_placed[:, part])
-                by_weights[i] = float((by_placed[:, part] * placed[:, part]).sum())
+        by_points, by_weights = np.zeros_like(points), np.zeros(len(weights))
+        for i, (columns, own) in enumerate(zip(self._columns, self._points, strict=True)):
+            part = slice(i * _DIMENSIONS, (i + 1) * _DIMENSIONS)
+            by_points[own] += weights[i] * (one_hot[:, columns].T @ by_placed[:, part])
+            by_weights[i] = float((by_placed[:, part] * placed[:, part]).sum())
         by_scales = np.array(
             [
                 float((outer * matern).sum()),
@@ -113,7 +117,7 @@ class OptionMap:
                 noise * float(np.trace(outer)),
             ]
         )
-        std = np.concatenate([np.full(points.size, _POINT_STD), np.full(self._places, _WEIGHT_STD), [_SCALE_STD] * 3])
+        std = np.concatenate([np.full(points.size, _POINT_STD), np.full(len(weights), _WEIGHT_STD), [_SCALE_STD] * 3])
         value = 0.5 * (float(y @ alpha) + log_determinant) + 0.5 * float(((found / std) ** 2).sum())
         gradient: Floats = np.concatenate([by_points.ravel(), by_weights, by_scales]) + found / std**2
         return value, gradient

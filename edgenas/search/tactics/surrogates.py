@@ -28,7 +28,7 @@ _GROWTH = 1.35
 _INTERVAL = 2 * 1.96
 """Width of the usual 95% interval in standard deviations."""
 _BOLDNESS = 0.75
-"""Draws are so many deviations off: what is expected counts more than what is merely possible."""
+"""Draws keep this share of their deviations: what is expected counts more than what is merely possible."""
 _MOST_ROWS = 700
 """Rows that a surrogate is fitted to; of more, the best and the newest."""
 
